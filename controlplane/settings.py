@@ -1,0 +1,179 @@
+"""Settings of every role, read strictly from the environment (see docs/operations.md).
+
+Role `api` is the vector API alone: it loads the app `vectors` and nothing of the control plane.
+"""
+
+import os
+from pathlib import Path
+
+from controlplane import __version__, embedded
+from controlplane.database import database_settings
+from controlplane.env import Env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = __version__
+env = Env()
+
+ROLE = env.text(
+    "AINDUS_ROLE",
+    "manage",
+    choices=("manage", "web", "worker", "beat", "api"),
+    doc="Which of the image's roles this process has.",
+)
+DEBUG = False
+DATA_DIR = Path(
+    env.text(
+        "AINDUS_DATA_DIR",
+        str(Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "aindusdb"),
+        doc="Where the embedded servers, secrets, logs and local replicas are kept.",
+    )
+).expanduser()
+EMBEDDED = embedded.Layout(DATA_DIR)
+
+DATABASE_URL = env.text(
+    "DATABASE_URL", EMBEDDED.database_url, doc="The PostgreSQL server; the embedded one when not set."
+)
+REDIS_URL = env.text("REDIS_URL", EMBEDDED.redis_url, doc="The Redis server; the embedded one when not set.")
+DATABASES = {"default": database_settings(DATABASE_URL, pool=ROLE == "web")}
+
+SECRET_KEY = env.secret(
+    "AINDUS_SECRET_KEY", EMBEDDED.secrets / "secret_key", doc="Signs sessions. Made on the first start."
+)
+ALLOWED_HOSTS = env.words(
+    "AINDUS_ALLOWED_HOSTS", "*" if ROLE == "api" else "localhost,127.0.0.1,[::1]", doc="Host names the web role answers to."
+)
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+ROOT_URLCONF = "controlplane.urls"
+
+if ROLE == "api":
+    INSTALLED_APPS = ["vectors"]
+    MIDDLEWARE = []
+    ROOT_URLCONF = "vectors.urls_api"
+else:
+    # Newest first; `manage.py rotate_secrets` re-encrypts what an older key wrote.
+    ENCRYPTION_KEYS = [
+        key.strip()
+        for key in env.secret(
+            "AINDUS_ENCRYPTION_KEYS",
+            EMBEDDED.secrets / "encryption_keys",
+            make=lambda: __import__("cryptography.fernet").fernet.Fernet.generate_key().decode(),
+            doc="Fernet keys that encrypt secrets at rest, newest first, separated by commas.",
+        ).split(",")
+    ]
+    INSTALLED_APPS = [
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django.contrib.sessions",
+        "django.contrib.messages",
+        "django.contrib.staticfiles",
+        "django_htmx",
+        "rest_framework",
+        "drf_spectacular",
+        "drf_spectacular_sidecar",
+        "controlplane",
+        "worker",
+        "deployments",
+        "vectors",
+    ]
+    MIDDLEWARE = [
+        "controlplane.middleware.RequestIdMiddleware",
+        "django.middleware.security.SecurityMiddleware",
+        "whitenoise.middleware.WhiteNoiseMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "django.middleware.clickjacking.XFrameOptionsMiddleware",
+        "django_htmx.middleware.HtmxMiddleware",
+    ]
+    AUTH_USER_MODEL = "controlplane.User"
+    AUTH_PASSWORD_VALIDATORS = [
+        {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+        {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+        {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    ]
+    LOGIN_URL = "/sign-in/"
+    LOGIN_REDIRECT_URL = "/"
+    LOGOUT_REDIRECT_URL = "/sign-in/"
+    SESSION_COOKIE_AGE = 14 * 24 * 3600
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.boolean(
+        "AINDUS_SECURE_COOKIES", False, doc="Send cookies over HTTPS only; set it behind a TLS proxy."
+    )
+    CSRF_TRUSTED_ORIGINS = env.words(
+        "AINDUS_TRUSTED_ORIGINS", doc="Origins (scheme://host) of the proxy that browsers see."
+    )
+    if SESSION_COOKIE_SECURE:
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_CONTENT_TYPE_NOSNIFF = True
+    X_FRAME_OPTIONS = "DENY"
+    TEMPLATES = [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "DIRS": [BASE_DIR / "templates"],
+            "APP_DIRS": True,
+            "OPTIONS": {
+                "context_processors": [
+                    "django.template.context_processors.request",
+                    "django.contrib.auth.context_processors.auth",
+                    "django.contrib.messages.context_processors.messages",
+                    "controlplane.context.navigation",
+                ],
+            },
+        }
+    ]
+    STATIC_URL = "/static/"
+    STATIC_ROOT = DATA_DIR / "static"
+    STATICFILES_DIRS = [BASE_DIR / "controlplane" / "static"]
+    WHITENOISE_USE_FINDERS = True
+    REST_FRAMEWORK = {
+        "DEFAULT_AUTHENTICATION_CLASSES": [
+            "controlplane.api.authentication.BearerAuthentication",
+            "rest_framework.authentication.SessionAuthentication",
+        ],
+        "DEFAULT_PERMISSION_CLASSES": ["controlplane.api.permissions.RolePermission"],
+        "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+        "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+        "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+        "EXCEPTION_HANDLER": "controlplane.api.errors.exception_handler",
+        "UNAUTHENTICATED_USER": None,
+    }
+    SPECTACULAR_SETTINGS = {
+        "TITLE": "AindusDB Control Plane",
+        "VERSION": __version__,
+        "OAS_VERSION": "3.1.0",
+        "SERVE_INCLUDE_SCHEMA": False,
+        "SWAGGER_UI_DIST": "SIDECAR",
+        "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+        "SCHEMA_PATH_PREFIX": "/api/v1",
+    }
+    OPERATION_LEASE_SECONDS = env.integer(
+        "AINDUS_OPERATION_LEASE_SECONDS", 20, least=3, most=3600,
+        doc="How long a worker owns a step; a step's hard time limit is 2 s less.",
+    )
+    OPERATION_ATTEMPTS = env.integer(
+        "AINDUS_OPERATION_ATTEMPTS", 8, least=1, most=100,
+        doc="How often a step is tried in a row before its operation fails.",
+    )
+    WORKER_CONCURRENCY = env.integer(
+        "AINDUS_WORKER_CONCURRENCY", 4, least=1, most=256, doc="Processes of one Celery worker."
+    )
+    WORKER_QUEUES = env.words(
+        "AINDUS_WORKER_QUEUES", "operations,maintenance", doc="Queues this worker takes work from."
+    )
+
+LOG_LEVEL = env.text(
+    "AINDUS_LOG_LEVEL", "INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"), doc="Least level that is logged."
+)
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "controlplane.log.LineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {"django.request": {"level": "ERROR"}, "django.server": {"level": "WARNING"}},
+}
