@@ -1,0 +1,5 @@
+"""What every page's template is given."""
+
+
+def navigation(request) -> dict:
+    return {}
