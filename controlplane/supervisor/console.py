@@ -17,7 +17,7 @@ COLOURS = {"up": 37, "postgres": 34, "redis": 31, "web": 32, "worker": 33, "beat
 class QuietRotatingFileHandler(RotatingFileHandler):
     """A rotating file that a full disk makes incomplete instead of stopping the supervisor."""
 
-    def handleError(self, record):  # noqa: N802
+    def handleError(self, record):
         pass
 
 

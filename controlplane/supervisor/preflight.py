@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from controlplane import embedded
@@ -134,15 +135,22 @@ class RunLock:
         except OSError as error:
             raise StartError(f"{self.path} cannot be opened ({error.strerror}).") from None
         file = os.fdopen(descriptor, "r+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        # Somebody who only looks (`running`) holds the lock for a moment.
+        for attempt in range(10):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if attempt < 9:
+                    time.sleep(0.05)
+        else:
             running = self._read(file)
+            file.close()
             where = running.get("url") or "it is still starting"
             raise StartError(
                 f"The control plane runs already on this data directory: {where} (process {running.get('pid')})."
                 " Stop it with: .venv/bin/python manage.py down"
-            ) from None
+            )
         self._file = file
         return self._read(file)
 
