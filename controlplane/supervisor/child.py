@@ -110,7 +110,7 @@ class Child:
         status = await process.wait()
         # What a dead leader left in its group would hold its port or its sockets.
         signal_group(process.pid, signal.SIGKILL)
-        # A process that left the group may hold the pipe open for ever; the group's own output is in it by now.
+        # A process that left the group may hold the pipe open for ever; all other output is in it by now.
         await asyncio.wait([pump], timeout=1)
         pump.cancel()
         self._changed(self)

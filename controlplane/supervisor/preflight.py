@@ -41,7 +41,8 @@ def check_data_directory(folder: Path) -> None:
     except OSError as error:
         if error.errno in (28, 122):  # ENOSPC, EDQUOT
             raise StartError(
-                f"The disk of the data directory {folder} is full: free at least {mebibytes(LEAST_DISK_BYTES)}."
+                f"The disk of the data directory {folder} is full:"
+                f" free at least {mebibytes(LEAST_DISK_BYTES)}."
             ) from None
         raise StartError(
             f"The data directory {folder} cannot be written ({error.strerror}). {remedy}"
@@ -50,7 +51,8 @@ def check_data_directory(folder: Path) -> None:
     if free < LEAST_DISK_BYTES:
         raise StartError(
             f"The disk of the data directory {folder} is nearly full: {mebibytes(free)} free,"
-            f" at least {mebibytes(LEAST_DISK_BYTES)} needed. Free some, or name another with AINDUS_DATA_DIR."
+            f" at least {mebibytes(LEAST_DISK_BYTES)} needed. Free some, or name another one with"
+            " AINDUS_DATA_DIR."
         )
 
 
@@ -81,8 +83,8 @@ def check_postgres_version(layout: embedded.Layout) -> None:
         )
     if int(made_by) < int(ours):
         raise StartError(
-            f"The data in {layout.root} was made by PostgreSQL {made_by}; the installed one is {ours}. Dump it with"
-            " the former release and load it with this one: docs/operations.md, Upgrade."
+            f"The data in {layout.root} was made by PostgreSQL {made_by}; the installed one is {ours}."
+            " Dump it with the former release and load it with this one: docs/operations.md, Upgrade."
         )
 
 
@@ -148,8 +150,8 @@ class RunLock:
             file.close()
             where = running.get("url") or "it is still starting"
             raise StartError(
-                f"The control plane runs already on this data directory: {where} (process {running.get('pid')})."
-                " Stop it with: .venv/bin/python manage.py down"
+                "The control plane runs already on this data directory:"
+                f" {where} (process {running.get('pid')}). Stop it with: .venv/bin/python manage.py down"
             )
         self._file = file
         return self._read(file)

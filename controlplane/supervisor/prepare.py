@@ -1,5 +1,6 @@
 """What is done between the start of the servers and the start of the roles."""
 
+import psycopg
 import redis
 from django.conf import settings
 from django.core.management import call_command
@@ -18,7 +19,7 @@ def database_ready() -> str:
             embedded.ensure_database(settings.EMBEDDED)
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-    except (DatabaseError, embedded.EmbeddedError, OSError) as error:
+    except (DatabaseError, psycopg.Error, OSError) as error:
         return str(error).strip()
     finally:
         connection.close()

@@ -19,8 +19,9 @@ from controlplane.supervisor.run import Started, Supervisor
 
 class Command(BaseCommand):
     help = (
-        "Start the control plane: PostgreSQL and Redis (unless DATABASE_URL and REDIS_URL name others), the web"
-        " role, a worker and beat. Ctrl-C or SIGTERM stops all of it; the next start continues on the same data."
+        "Start the control plane: PostgreSQL and Redis (unless DATABASE_URL and REDIS_URL name others),"
+        " the web role, a worker and beat. Ctrl-C or SIGTERM stops all of it; the next start continues on"
+        " the same data."
     )
     # Django's system checks would ask the database, which this command starts.
     requires_system_checks = []
