@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 pytestmark = pytest.mark.django_db
@@ -43,9 +45,12 @@ async def ask(path: str) -> list[dict]:
     from controlplane.asgi import application
 
     sent = []
+    messages = iter([{"type": "http.request", "body": b""}])
 
     async def receive():
-        return {"type": "http.request", "body": b""}
+        for message in messages:
+            return message
+        return await asyncio.get_running_loop().create_future()
 
     async def send(message):
         sent.append(message)

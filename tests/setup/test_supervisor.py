@@ -76,7 +76,9 @@ def test_a_key_is_printed_alone(running):
 
 @pytest.mark.parametrize("name", ["postgres", "redis", "web", "worker", "beat"])
 def test_a_killed_child_is_started_again_alone(running, name):
-    others = {other: running.child(other) for other in ("postgres", "redis", "web", "worker", "beat")}
+    everyone = ("postgres", "redis", "web", "worker", "beat")
+    wait_for(lambda: all(running.child(other) for other in everyone), 15, "all children run")
+    others = {other: running.child(other) for other in everyone}
     killed = others.pop(name)
     os.kill(killed, signal.SIGKILL)
     wait_for(lambda: running.child(name) not in (0, killed), 15, f"{name} runs again")
@@ -100,6 +102,7 @@ def test_sigterm_leaves_nothing(running):
     assert not (running.data / "postgres" / "postmaster.pid").exists()
     assert "Stopped." in running.output.read_text()
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", running.port))
 
 
@@ -132,7 +135,7 @@ def test_detach_returns_when_ready_and_down_stops_it(running):
     with urllib.request.urlopen(f"{running.url}/health") as answer:
         assert answer.status == 200
     assert running.manage("down").returncode == 0
-    assert processes_of(running.data) == {}
+    wait_for(lambda: processes_of(running.data) == {}, 2, "the supervisor's own process is gone")
     assert "Nothing runs" in running.manage("down").stdout
 
 
