@@ -74,7 +74,9 @@ def jwt_verify(token: str, key: str, now: float | None = None) -> tuple[Principa
     try:
         claims = _claims.decode(_decoded(body))
     except (binascii.Error, ValueError, msgspec.MsgspecError):
-        raise UnauthenticatedError("The JWT needs the claims sub, role and exp.", code="invalid_token") from None
+        raise UnauthenticatedError(
+            "The JWT needs the claims sub, role and exp.", code="invalid_token"
+        ) from None
     if claims.role not in ROLES:
         raise UnauthenticatedError("The JWT's role is viewer, operator or admin.", code="invalid_token")
     if claims.exp <= now:
@@ -123,7 +125,8 @@ def authenticate(authorization: str | None, api_key: str | None, jwt_key: str) -
 def _key_principal(token: str, now: float) -> tuple[Principal | None, float]:
     with database.pool().connection() as connection:
         row = connection.db.execute(
-            "SELECT id, role, extract(epoch FROM expires_at - now())::float8 FROM vectors_api_key WHERE digest = %s",
+            "SELECT id, role, extract(epoch FROM expires_at - now())::float8"
+            " FROM vectors_api_key WHERE digest = %s",
             [digest_of(token)],
         ).fetchone()
     if row is None or (row[2] is not None and row[2] <= 0):

@@ -174,5 +174,6 @@ def _decoders_fields(kind, field: str) -> tuple[str, ...]:
 
 def too_large(most: int) -> TooLargeError:
     return TooLargeError(
-        f"The body is larger than {most} bytes (AINDUS_MAX_BODY_BYTES); send smaller batches.", max_body_bytes=most
+        f"The body is larger than {most} bytes (AINDUS_MAX_BODY_BYTES); send smaller batches.",
+        max_body_bytes=most,
     )

@@ -1,5 +1,6 @@
 """Collections: their rows, their tables, and what the hot path knows of them."""
 
+import contextlib
 import re
 import time
 import uuid
@@ -59,7 +60,8 @@ class Collection:
 
 
 COLUMNS = (
-    "c.id, c.name, c.dimension, c.metric, c.index_options, c.index_built, c.auto_index, c.created_at, c.updated_at,"
+    "c.id, c.name, c.dimension, c.metric, c.index_options, c.index_built, c.auto_index, c.created_at,"
+    " c.updated_at,"
     " greatest(r.reltuples, pg_stat_get_live_tuples(r.oid), 0)::bigint, r.relpages"
 )
 SOURCE = (
@@ -111,10 +113,8 @@ def collection_load(name: str) -> Collection:
     if "\0" in name or len(name) > 200:
         raise unknown(name)
     condition, value = "c.name = %s", name
-    try:
+    with contextlib.suppress(ValueError):
         condition, value = "c.id = %s", ids.decode("col", name)
-    except ValueError:
-        pass
     with database.pool().connection() as connection:
         row = connection.db.execute(f"SELECT {COLUMNS} FROM {SOURCE} WHERE {condition}", [value]).fetchone()
     if row is None:
@@ -199,13 +199,15 @@ def collection_create(
     table = sql.SQL(table_of(collection_id))
     statements = [
         sql.SQL(
-            "CREATE TABLE {} (namespace text COLLATE \"C\" NOT NULL DEFAULT '', id text COLLATE \"C\" NOT NULL,"
+            'CREATE TABLE {} (namespace text COLLATE "C" NOT NULL DEFAULT \'\', id text COLLATE "C" NOT NULL,'
             " embedding vector({}) NOT NULL, content text, metadata jsonb NOT NULL DEFAULT '{{}}',"
             " created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now(),"
             " PRIMARY KEY (namespace, id))"
         ).format(table, sql.Literal(dimension)),
         # Writing into the pending list makes queries read all of it; upserts come in batches anyway.
-        sql.SQL("CREATE INDEX ON {} USING gin (metadata jsonb_path_ops) WITH (fastupdate = off)").format(table),
+        sql.SQL("CREATE INDEX ON {} USING gin (metadata jsonb_path_ops) WITH (fastupdate = off)").format(
+            table
+        ),
     ]
     with database.pool().connection() as connection, connection.db.transaction():
         try:
@@ -216,9 +218,7 @@ def collection_create(
                 [collection_id, name, dimension, metric, Jsonb(options), auto_index],
             )
         except pg_errors.UniqueViolation:
-            raise ConflictError(
-                f"A collection {name} exists already.", code="exists", field="name"
-            ) from None
+            raise ConflictError(f"A collection {name} exists already.", code="exists", field="name") from None
         for statement in statements:
             connection.db.execute(statement)
     collection_forget(name)
@@ -319,7 +319,10 @@ def collection_stats(collection: Collection, *, namespaces: bool = False) -> dic
                 f"SELECT namespace, count(*) FROM {collection.table} GROUP BY namespace ORDER BY namespace"
             )
             answer["namespaces"] = [
-                {"name": result.get_value(at, 0).decode(), "points": database.INT8(result.get_value(at, 1))[0]}
+                {
+                    "name": result.get_value(at, 0).decode(),
+                    "points": database.INT8(result.get_value(at, 1))[0],
+                }
                 for at in range(result.ntuples)
             ]
             answer["points"] = sum(item["points"] for item in answer["namespaces"])

@@ -47,7 +47,9 @@ class Connection:
     """One connection, used by one thread at a time."""
 
     def __init__(self, conninfo: str, statement_timeout_ms: int):
-        self.db = psycopg.connect(conninfo, autocommit=True, connect_timeout=3, application_name="aindusdb-api")
+        self.db = psycopg.connect(
+            conninfo, autocommit=True, connect_timeout=3, application_name="aindusdb-api"
+        )
         self.pg = self.db.pgconn
         self.pid = os.getpid()
         self._prepared: dict[str, bytes] = {}
@@ -219,7 +221,9 @@ def conninfo_from_settings() -> str:
     from psycopg.conninfo import make_conninfo
 
     settings = connections["default"].settings_dict
-    options = {key: value for key, value in settings["OPTIONS"].items() if key not in ("pool", "connect_timeout")}
+    options = {
+        key: value for key, value in settings["OPTIONS"].items() if key not in ("pool", "connect_timeout")
+    }
     parts = {
         "dbname": settings["NAME"],
         "user": settings["USER"],

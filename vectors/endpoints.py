@@ -41,7 +41,8 @@ class Request:
         for name in found:
             if name not in names:
                 raise InvalidError(
-                    f"There is no parameter {name[:60]!r}" + (f"; there are {', '.join(names)}." if names else "."),
+                    f"There is no parameter {name[:60]!r}"
+                    + (f"; there are {', '.join(names)}." if names else "."),
                     field=name[:60],
                 )
         return found
@@ -153,9 +154,7 @@ def points_fetch(request: Request, name: str) -> Response:
     no_nul(body.namespace, "namespace")
     include = tuple(dict.fromkeys(body.include))
     return answer(
-        on_points(
-            name, points.points_fetch, namespace=body.namespace, ids=body.ids, include=include
-        )
+        on_points(name, points.points_fetch, namespace=body.namespace, ids=body.ids, include=include)
     )
 
 
@@ -167,14 +166,20 @@ def points_delete(request: Request, name: str) -> Response:
     no_nul(body.namespace or "", "namespace")
     namespace = body.namespace if body.all else body.namespace or ""
     return answer(
-        {"deleted": on_points(name, points.points_delete, namespace=namespace, ids=body.ids, filter=body.filter)}
+        {
+            "deleted": on_points(
+                name, points.points_delete, namespace=namespace, ids=body.ids, filter=body.filter
+            )
+        }
     )
 
 
 def points_count(request: Request, name: str) -> Response:
     body = bodies.decode(bodies.Count, request.body or b"{}")
     no_nul(body.namespace or "", "namespace")
-    return answer({"count": on_points(name, points.points_count, namespace=body.namespace, filter=body.filter)})
+    return answer(
+        {"count": on_points(name, points.points_count, namespace=body.namespace, filter=body.filter)}
+    )
 
 
 def points_scroll(request: Request, name: str) -> Response:
@@ -197,7 +202,9 @@ def on_points(name: str, service, **arguments):
     """A service of `points` on a collection, with connection."""
     return collections.working_on(
         name,
-        lambda collection: database.pool().call(lambda connection: service(connection, collection, **arguments)),
+        lambda collection: database.pool().call(
+            lambda connection: service(connection, collection, **arguments)
+        ),
     )
 
 
@@ -254,7 +261,9 @@ def collections_stats(request: Request, name: str) -> Response:
 
 def collections_update(request: Request, name: str) -> Response:
     body = bodies.decode(bodies.CollectionUpdate, request.body)
-    changed = collections.collection_update(name=name, auto_index=body.auto_index, index=options_of(body.index))
+    changed = collections.collection_update(
+        name=name, auto_index=body.auto_index, index=options_of(body.index)
+    )
     return answer(collections.describe(changed))
 
 
@@ -430,7 +439,10 @@ ROUTES: dict[tuple[str, ...], dict[str, Route]] = {
         "POST": Route("keys_create", ADMIN, keys_create),
     },
     ("api-keys", "{}"): {"DELETE": Route("keys_delete", ADMIN, keys_delete)},
-    ("{}",): {"GET": Route("simple_get", VIEWER, simple_get), "DELETE": Route("simple_delete", OPERATOR, simple_delete)},
+    ("{}",): {
+        "GET": Route("simple_get", VIEWER, simple_get),
+        "DELETE": Route("simple_delete", OPERATOR, simple_delete),
+    },
 }
 UNMATCHED = Route("unmatched", VIEWER, None)
 

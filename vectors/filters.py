@@ -52,7 +52,7 @@ class Compiler:
         if depth > DEPTH_MOST:
             raise invalid(f"A filter nests up to {DEPTH_MOST} deep.", field)
         if not isinstance(filter, dict):
-            raise invalid("A filter is an object of fields, such as {\"year\": {\"$gte\": 2019}}.", field)
+            raise invalid('A filter is an object of fields, such as {"year": {"$gte": 2019}}.', field)
         if not filter:
             raise invalid("An empty condition; leave the filter out to match everything.", field)
         return join("&&", [self.entry(key, value, f"{field}.{key}", depth) for key, value in filter.items()])
@@ -79,7 +79,7 @@ class Compiler:
             self.count(field)
             return f"exists({where} ? (@ == {literal(value, field)}))"
         if not value:
-            raise invalid("An empty condition; give an operator, such as {\"$eq\": \"x\"}.", field)
+            raise invalid('An empty condition; give an operator, such as {"$eq": "x"}.', field)
         return join(
             "&&", [self.operator(where, name, item, f"{field}.{name}", depth) for name, item in value.items()]
         )
@@ -111,7 +111,7 @@ class Compiler:
         if name == "$not":
             self.count(field, 0)
             if not isinstance(value, dict):
-                raise invalid("$not of a field takes its operators, such as {\"$not\": {\"$gt\": 5}}.", field)
+                raise invalid('$not of a field takes its operators, such as {"$not": {"$gt": 5}}.', field)
             return f"!({self.condition(where, value, field, depth + 1)})"
         raise invalid(f"No such operator: {name[:40]}. Use {', '.join(OPERATORS)}.", field)
 

@@ -40,7 +40,8 @@ def index_build(*, name: str, options: dict | None = None) -> dict:
             with connection.db.transaction():
                 job_id = ids.uuid7()
                 connection.db.execute(
-                    "INSERT INTO vectors_job (id, collection_id, kind, state, params, error, attempt, runner, created_at)"
+                    "INSERT INTO vectors_job"
+                    " (id, collection_id, kind, state, params, error, attempt, runner, created_at)"
                     " VALUES (%s, %s, %s, 'queued', %s, '', 0, '', now())",
                     [job_id, collection.id, BUILD, Jsonb(chosen)],
                 )
@@ -74,7 +75,8 @@ def index_delete(*, name: str) -> None:
             [collection.table],
         )
         connection.db.execute(
-            "UPDATE vectors_collection SET index_built = NULL, auto_index = false, updated_at = now() WHERE id = %s",
+            "UPDATE vectors_collection SET index_built = NULL, auto_index = false, updated_at = now()"
+            " WHERE id = %s",
             [collection.id],
         )
         indexes_drop(connection.db, collection.id, keep=None)
@@ -117,7 +119,8 @@ def _with_progress(connection, row) -> dict:
     if job["state"] != "running":
         return job
     progress = connection.db.execute(
-        "SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total, now() FROM pg_stat_progress_create_index"
+        "SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total, now()"
+        " FROM pg_stat_progress_create_index"
         " WHERE relid = to_regclass(%s) ORDER BY pid LIMIT 1",
         [collections.table_of(row[11])],
     ).fetchone()
@@ -160,7 +163,9 @@ def job_list(*, limit: int, after: str = "") -> tuple[list[dict], str | None]:
         try:
             parameters.append(ids.decode("job", after))
         except ValueError:
-            raise InvalidError("This is no cursor of a former answer.", code="invalid_cursor", field="cursor") from None
+            raise InvalidError(
+                "This is no cursor of a former answer.", code="invalid_cursor", field="cursor"
+            ) from None
         condition = "WHERE j.id < %s"
     with database.pool().connection() as connection:
         rows = connection.db.execute(
@@ -182,7 +187,8 @@ def index_get(collection: Collection) -> dict:
         ).fetchone()
         job = _with_progress(connection, row) if row else None
         built = connection.db.execute(
-            "SELECT index_built, index_options, auto_index FROM vectors_collection WHERE id = %s", [collection.id]
+            "SELECT index_built, index_options, auto_index FROM vectors_collection WHERE id = %s",
+            [collection.id],
         ).fetchone()
     if built is None:
         raise collections.unknown(collection.name)
@@ -198,7 +204,9 @@ def index_get(collection: Collection) -> dict:
         "built": {key: value for key, value in (built[0] or {}).items() if key != "name"} or None,
         "auto": built[2],
         "memory_needed_bytes": graph_bytes(collection.rows, collection.dimension, built[1]["m"]),
-        "percent": job["percent"] if job and state in ("queued", "building") else (100.0 if built[0] else 0.0),
+        "percent": job["percent"]
+        if job and state in ("queued", "building")
+        else (100.0 if built[0] else 0.0),
         "seconds_left": job["seconds_left"] if job else None,
         "job": job,
     }

@@ -78,9 +78,7 @@ class Counters:
         return sum(self.numbers[slot * SLOT + offset] for slot in range(self.slots))
 
     def pids(self) -> list[int]:
-        return [
-            pid for slot in range(self.slots) if (pid := int(self.numbers[slot * SLOT])) and _alive(pid)
-        ]
+        return [pid for slot in range(self.slots) if (pid := int(self.numbers[slot * SLOT])) and _alive(pid)]
 
 
 def _alive(pid: int) -> bool:

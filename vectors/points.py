@@ -43,7 +43,9 @@ def batch_from_points(points, dimension: int) -> Batch:
         values = point.vector
         if (values is None) == (point.vector_b64 is None):
             raise InvalidError(
-                "A point has vector or vector_b64, one of the two.", code="required", field=f"points[{at}].vector"
+                "A point has vector or vector_b64, one of the two.",
+                code="required",
+                field=f"points[{at}].vector",
             )
         if values is None:
             packed.append(vectors.pack_base64(point.vector_b64, dimension, f"points[{at}].vector_b64"))
@@ -70,7 +72,9 @@ def batch_from_block(block, dimension: int) -> Batch:
         values = getattr(block, name)
         if values is not None and len(values) != count:
             raise InvalidError(
-                f"There are {count} ids and {len(values)} {name}: send as many.", code="wrong_length", field=name
+                f"There are {count} ids and {len(values)} {name}: send as many.",
+                code="wrong_length",
+                field=name,
             )
     return Batch(
         ids=block.ids,
@@ -90,7 +94,7 @@ def _object_or_empty(raw: bytes, field: str) -> bytes:
     if not raw or raw == b"null":
         return b"{}"
     if raw[:1] != b"{":
-        raise InvalidError("Metadata is an object, such as {\"genre\": \"drama\"}.", code="invalid", field=field)
+        raise InvalidError('Metadata is an object, such as {"genre": "drama"}.', code="invalid", field=field)
     return raw
 
 
@@ -110,7 +114,9 @@ def _copy_rows(batch: Batch, most_metadata_bytes: int) -> tuple[list[bytes], lis
             text = NULL
         else:
             if "\0" in content:
-                raise InvalidError("Content must not hold the character NUL.", field=batch.places(at)["content"])
+                raise InvalidError(
+                    "Content must not hold the character NUL.", field=batch.places(at)["content"]
+                )
             content = content.encode()
             text = LENGTH(len(content)) + content
         packed = batch.packed[at]
@@ -152,7 +158,8 @@ def points_upsert(connection: Connection, collection: Collection, *, namespace: 
             if not connection.staging:
                 connection.db.execute(
                     "CREATE TEMP TABLE IF NOT EXISTS vectors_staging"
-                    " (id text COLLATE \"C\", embedding vector, content text, metadata jsonb) ON COMMIT DELETE ROWS"
+                    ' (id text COLLATE "C", embedding vector, content text, metadata jsonb)'
+                    " ON COMMIT DELETE ROWS"
                 )
             with (
                 connection.db.cursor() as cursor,
@@ -171,7 +178,11 @@ def points_upsert(connection: Connection, collection: Collection, *, namespace: 
             if result.command_tuples != len(rows):
                 raise located(batch, order, collection, None)
         connection.staging = True
-    except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex) as error:
+    except (
+        psycopg.DataError,
+        psycopg.errors.ProgramLimitExceeded,
+        psycopg.errors.StatementTooComplex,
+    ) as error:
         raise located(batch, order, collection, error) from error
     return len(rows)
 
@@ -231,7 +242,9 @@ def text_array(values: list[str]) -> bytes:
     return ("{" + ",".join(f'"{value}"' for value in quoted) + "}").encode()
 
 
-def points_fetch(connection: Connection, collection: Collection, *, namespace: str, ids: list[str], include) -> dict:
+def points_fetch(
+    connection: Connection, collection: Collection, *, namespace: str, ids: list[str], include
+) -> dict:
     """The points of these ids in the order asked for, and the ids that there are none of."""
     no_nul(ids, "ids")
     result = connection.run(
@@ -293,7 +306,8 @@ def points_delete(
         condition = " AND ".join(conditions)
     # Locked in the order in which upserts lock.
     result = connection.run(
-        f"WITH gone AS (SELECT namespace, id FROM {table} WHERE {condition} ORDER BY namespace, id FOR UPDATE)"
+        f"WITH gone AS (SELECT namespace, id FROM {table} WHERE {condition}"
+        " ORDER BY namespace, id FOR UPDATE)"
         f" DELETE FROM {table} t USING gone WHERE t.namespace = gone.namespace AND t.id = gone.id",
         parameters,
         prepare=ids is not None,

@@ -8,9 +8,7 @@ from django.conf import settings
 from controlplane.errors import ProblemError, UnavailableError
 from vectors import database
 
-MIGRATIONS = sorted(
-    path.stem for path in (Path(__file__).parent / "migrations").glob("[0-9]*.py")
-)
+MIGRATIONS = sorted(path.stem for path in (Path(__file__).parent / "migrations").glob("[0-9]*.py"))
 _started = time.time()
 
 
@@ -37,14 +35,17 @@ def ready() -> dict:
     try:
         with database.pool().connection() as connection:
             result = connection.run(
-                "SELECT to_regclass('django_migrations') IS NOT NULL AND to_regclass('vectors_collection') IS NOT NULL"
+                "SELECT to_regclass('django_migrations') IS NOT NULL"
+                " AND to_regclass('vectors_collection') IS NOT NULL"
             )
             if result.get_value(0, 0) != b"\1":
                 checks["schema"] = "No schema yet: run `manage.py migrate vectors`."
             else:
                 applied = {
                     row[0]
-                    for row in connection.db.execute("SELECT name FROM django_migrations WHERE app = 'vectors'")
+                    for row in connection.db.execute(
+                        "SELECT name FROM django_migrations WHERE app = 'vectors'"
+                    )
                 }
                 missing = [name for name in MIGRATIONS if name not in applied]
                 if missing:

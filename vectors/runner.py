@@ -35,7 +35,9 @@ def lock_key(job_id) -> int:
 class Runner:
     """Takes queued jobs, one at a time, and those of runners that died."""
 
-    def __init__(self, conninfo: str, *, memory_mib: int = 0, auto_points: int = 10_000, pause_seconds: float = 10):
+    def __init__(
+        self, conninfo: str, *, memory_mib: int = 0, auto_points: int = 10_000, pause_seconds: float = 10
+    ):
         self.conninfo = conninfo
         self.memory_mib = memory_mib
         self.auto_points = auto_points
@@ -95,14 +97,17 @@ class Runner:
         log.info("job %s %s of %s: attempt %d", job_id, kind, name, attempt)
         try:
             if attempt > ATTEMPTS_MOST:
-                raise RuntimeError(f"Given up: {ATTEMPTS_MOST} runners died of it; see the server's log and memory.")
+                raise RuntimeError(
+                    f"Given up: {ATTEMPTS_MOST} runners died of it; see the server's log and memory."
+                )
             if kind != BUILD:
                 raise RuntimeError(f"This version knows no jobs of kind {kind}.")
             result = self.build(db, job_id, collection_id, dimension, metric, params)
         except KeyboardInterrupt:
             with self.connect() as other:
                 other.execute(
-                    "UPDATE vectors_job SET state = 'queued', attempt = attempt - 1 WHERE id = %s AND state = 'running'",
+                    "UPDATE vectors_job SET state = 'queued', attempt = attempt - 1"
+                    " WHERE id = %s AND state = 'running'",
                     [job_id],
                 )
             raise
@@ -129,7 +134,9 @@ class Runner:
     def build(self, db, job_id, collection_id, dimension: int, metric: str, params: dict) -> dict | None:
         """Build an index beside the one that serves, then let it serve; None when the job was cancelled."""
         table = table_of(collection_id)
-        built = db.execute("SELECT index_built FROM vectors_collection WHERE id = %s", [collection_id]).fetchone()
+        built = db.execute(
+            "SELECT index_built FROM vectors_collection WHERE id = %s", [collection_id]
+        ).fetchone()
         serving = built[0]["name"] if built and built[0] else None
         indexes_drop(db, collection_id, keep=serving)
         index = f"v_{job_id.hex}"
@@ -215,7 +222,8 @@ class Runner:
             seen[collection_id] = (writes, since)
             if now - since >= self.pause_seconds:
                 db.execute(
-                    "INSERT INTO vectors_job (id, collection_id, kind, state, params, error, attempt, runner, created_at)"
+                    "INSERT INTO vectors_job"
+                    " (id, collection_id, kind, state, params, error, attempt, runner, created_at)"
                     " VALUES (%s, %s, %s, 'queued', %s, '', 0, '', now()) ON CONFLICT DO NOTHING",
                     [_new_id(), collection_id, BUILD, Jsonb(options)],
                 )

@@ -7,13 +7,12 @@ one runs is chosen by cost from the measured share of rows that match, not by Po
 prefers the graph even where it misses most matches.
 """
 
-import math
 import time
 
 from vectors import filters
 from vectors.collections import Collection
 from vectors.database import FLOAT8, INT8, Connection
-from vectors.points import columns, parts, where
+from vectors.points import columns, parts
 
 EF_STEPS = (100, 200, 400, 1000)
 SAMPLE_ROWS = 2000
@@ -70,7 +69,9 @@ def choose(collection: Collection, share: float, top_k: int, through_index: bool
     matching = share * collection.rows
     wanted = max(top_k * 2, 60) if share > 0.98 else max(FILTERED_WIDTH * top_k / max(share, 1e-9), 60)
     if through_index or share < 0.98:
-        exact = COST_ROW * matching if through_index else COST_SCANNED * collection.rows + COST_ROW * matching / 4
+        exact = (
+            COST_ROW * matching if through_index else COST_SCANNED * collection.rows + COST_ROW * matching / 4
+        )
     else:
         exact = COST_SCANNED * collection.rows
     if exact <= COST_EF * wanted:

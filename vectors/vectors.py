@@ -61,7 +61,9 @@ def floats(text: str, field: str) -> array:
         raise InvalidError("This is not base64 of float32 values.", code="not_base64", field=field) from None
     if len(raw) % 4:
         raise InvalidError(
-            "The bytes are not a whole number of little-endian float32 values.", code="not_base64", field=field
+            "The bytes are not a whole number of little-endian float32 values.",
+            code="not_base64",
+            field=field,
         )
     values = array("f", raw)
     if sys.byteorder == "little":

@@ -8,9 +8,10 @@ import functools
 import logging
 import os
 
+import orjson
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.request import RawPostDataException
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.module_loading import import_string
@@ -26,7 +27,9 @@ log = logging.getLogger("vectors.api")
 def authenticate_target(request: HttpRequest) -> auth.Principal:
     """The target's own authentication: JWT or API key of this database."""
     return auth.authenticate(
-        request.headers.get("Authorization"), request.headers.get("Api-Key"), settings.VECTORS["jwt_secret_key"]
+        request.headers.get("Authorization"),
+        request.headers.get("Api-Key"),
+        settings.VECTORS["jwt_secret_key"],
     )
 
 
@@ -91,12 +94,12 @@ def _body(request: HttpRequest) -> bytes:
     return body
 
 
-def not_found(request: HttpRequest, exception=None) -> JsonResponse:
+def not_found(request: HttpRequest, exception=None) -> HttpResponse:
     """Role api's answer to an address that is not there."""
     request_id = request_id_of(request)
     error = NotFoundError("There is no such address; see docs/api.md.", code="unknown_address")
-    answer = JsonResponse(
-        error.as_dict(request_id), status=404, headers={"Content-Type": "application/problem+json"}
+    answer = HttpResponse(
+        orjson.dumps(error.as_dict(request_id)), status=404, content_type="application/problem+json"
     )
     answer["X-Request-Id"] = request_id
     return answer
