@@ -93,7 +93,7 @@ class IdField(models.UUIDField):
         return None if value is None else encode(self.prefix, value)
 
     def to_python(self, value):
-        if value is None or isinstance(value, str) and value.startswith(f"{self.prefix}_"):
+        if value is None or (isinstance(value, str) and value.startswith(f"{self.prefix}_")):
             if value is not None:
                 try:
                     decode(self.prefix, value)

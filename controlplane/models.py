@@ -103,7 +103,10 @@ class AuditEntry(models.Model):
     hash = models.CharField(max_length=64, unique=True)
 
     class Meta:
-        indexes = [models.Index(fields=["project", "-sequence"]), models.Index(fields=["subject", "-sequence"])]
+        indexes = [
+            models.Index(fields=["project", "-sequence"]),
+            models.Index(fields=["subject", "-sequence"]),
+        ]
 
     def __str__(self):
         return f"{self.sequence} {self.actor} {self.action} {self.subject}"

@@ -45,7 +45,9 @@ else:
         "AINDUS_SECRET_KEY", EMBEDDED.secrets / "secret_key", doc="Signs sessions. Made on the first start."
     )
 ALLOWED_HOSTS = env.words(
-    "AINDUS_ALLOWED_HOSTS", "*" if ROLE == "api" else "localhost,127.0.0.1,[::1]", doc="Host names the web role answers to."
+    "AINDUS_ALLOWED_HOSTS",
+    "*" if ROLE == "api" else "localhost,127.0.0.1,[::1]",
+    doc="Host names the web role answers to.",
 )
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -108,6 +110,7 @@ else:
         "django.contrib.sessions",
         "django.contrib.messages",
         "django.contrib.staticfiles",
+        "django.contrib.postgres",
         "django_htmx",
         "rest_framework",
         "drf_spectacular",
@@ -119,6 +122,7 @@ else:
     ]
     MIDDLEWARE = [
         "controlplane.middleware.RequestIdMiddleware",
+        "controlplane.middleware.MetricsMiddleware",
         "django.middleware.security.SecurityMiddleware",
         "whitenoise.middleware.WhiteNoiseMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
@@ -132,7 +136,10 @@ else:
     AUTH_USER_MODEL = "controlplane.User"
     AUTH_PASSWORD_VALIDATORS = [
         {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-        {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+        {
+            "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+            "OPTIONS": {"min_length": 10},
+        },
         {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     ]
     LOGIN_URL = "/sign-in/"
@@ -190,11 +197,17 @@ else:
         "SCHEMA_PATH_PREFIX": "/api/v1",
     }
     OPERATION_LEASE_SECONDS = env.integer(
-        "AINDUS_OPERATION_LEASE_SECONDS", 20, least=3, most=3600,
+        "AINDUS_OPERATION_LEASE_SECONDS",
+        20,
+        least=3,
+        most=3600,
         doc="How long a worker owns a step; a step's hard time limit is 2 s less.",
     )
     OPERATION_ATTEMPTS = env.integer(
-        "AINDUS_OPERATION_ATTEMPTS", 8, least=1, most=100,
+        "AINDUS_OPERATION_ATTEMPTS",
+        8,
+        least=1,
+        most=100,
         doc="How often a step is tried in a row before its operation fails.",
     )
     WORKER_CONCURRENCY = env.integer(
@@ -204,8 +217,34 @@ else:
         "AINDUS_WORKER_QUEUES", "operations,maintenance", doc="Queues this worker takes work from."
     )
 
+    METRICS_NETWORKS = env.words(
+        "AINDUS_METRICS_NETWORKS",
+        "127.0.0.0/8,::1/128",
+        doc="Networks that may read /metrics of the web role; never through a proxy.",
+    )
+    # (regular expression, dotted path) of ASGI applications that take a request before Django does.
+    ASGI_MOUNTS = []
+    # Called with the first project on a start until each has worked once; see controlplane/first_start.py.
+    FIRST_START_HOOKS = ["deployments.first_start.create_local_target"]
+    # Called with the data directory when `manage.py up` stops, after the worker and before the servers.
+    STOP_HOOKS = ["deployments.runtimes.processes.stop_all"]
+
+    API_IMAGE = f"aindusdb/api:{__version__}"
+    # What beat sends, and how often in seconds. A message that waited longer than `expires` is dropped.
+    BEAT_SCHEDULE = {
+        "heartbeat": {
+            "task": "controlplane.heartbeat",
+            "schedule": 5.0,
+            "options": {"expires": 5, "queue": "maintenance"},
+        },
+        "sweep": {"task": "worker.sweep", "schedule": 2.0, "options": {"expires": 2, "queue": "maintenance"}},
+    }
+
 LOG_LEVEL = env.text(
-    "AINDUS_LOG_LEVEL", "INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"), doc="Least level that is logged."
+    "AINDUS_LOG_LEVEL",
+    "INFO",
+    choices=("DEBUG", "INFO", "WARNING", "ERROR"),
+    doc="Least level that is logged.",
 )
 LOGGING = {
     "version": 1,

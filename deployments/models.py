@@ -1,0 +1,288 @@
+"""Targets and what runs on them: releases, rollouts, replicas, plans, health and metrics."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import Q
+
+from controlplane.crypto import SecretsField
+from controlplane.ids import IdField
+
+name_validator = RegexValidator(
+    r"\A[a-z]([a-z0-9-]{0,48}[a-z0-9])?\Z",
+    "Use 1 to 50 lower-case letters, digits and hyphens; start with a letter, do not end with a hyphen.",
+)
+
+
+class TargetStatus(models.TextChoices):
+    PENDING = "pending", "Pending"
+    PROVISIONING = "provisioning", "Provisioning"
+    READY = "ready", "Ready"
+    DEGRADED = "degraded", "Degraded"
+    FAILED = "failed", "Failed"
+    DESTROYING = "destroying", "Destroying"
+    DESTROYED = "destroyed", "Destroyed"
+
+
+RUNNING_TARGET = (TargetStatus.READY, TargetStatus.DEGRADED)
+
+
+class Health(models.TextChoices):
+    UNKNOWN = "unknown", "Unknown"
+    HEALTHY = "healthy", "Healthy"
+    DEGRADED = "degraded", "Degraded"
+    UNHEALTHY = "unhealthy", "Unhealthy"
+
+
+class Release(models.Model):
+    """An image and its configuration; never changes once made."""
+
+    id = IdField("rel")
+    project = models.ForeignKey("controlplane.Project", models.PROTECT, related_name="releases")
+    number = models.PositiveIntegerField(help_text="Counts up within the project; shown as v1, v2, ...")
+    image = models.CharField(max_length=500, help_text="Pinned by tag or digest; `latest` is refused.")
+    config = models.JSONField(default=dict, help_text="{env: {NAME: value}, workers, threads, ...}")
+    digest = models.CharField(max_length=64, help_text="SHA-256 of image and canonical config.")
+    note = models.CharField(max_length=500, blank=True)
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "number"], name="release_number"),
+            models.UniqueConstraint(fields=["project", "digest"], name="release_digest"),
+        ]
+
+    def __str__(self):
+        return f"v{self.number}"
+
+
+class Target(models.Model):
+    """One place the vector API runs: a cluster in a cloud's region, or this machine."""
+
+    id = IdField("tgt")
+    project = models.ForeignKey("controlplane.Project", models.PROTECT, related_name="targets")
+    name = models.CharField(max_length=50, validators=[name_validator])
+    provider = models.CharField(max_length=32)
+    region = models.CharField(max_length=64)
+    role = models.CharField(
+        max_length=10,
+        default="primary",
+        choices=[("primary", "Primary"), ("secondary", "Secondary"), ("tertiary", "Tertiary")],
+    )
+    spec = models.JSONField(default=dict, help_text="Validated by the provider's schema.")
+    status = models.CharField(max_length=12, choices=TargetStatus, default=TargetStatus.PENDING)
+    status_reason = models.TextField(blank=True)
+    deletion_protection = models.BooleanField(default=True)
+    desired_replicas = models.PositiveSmallIntegerField(default=2)
+    release = models.ForeignKey(
+        Release, models.PROTECT, null=True, blank=True, related_name="+", help_text="What serves now."
+    )
+    engine_ref = models.JSONField(default=dict, help_text="The provider engine's own names and tokens.")
+    outputs = models.JSONField(default=dict, help_text="What the provider made, without secrets.")
+    secrets = SecretsField(blank=True, default=dict, help_text="database_url, redis_url, jwt_secret")
+    health = models.CharField(max_length=9, choices=Health, default=Health.UNKNOWN)
+    health_reason = models.TextField(blank=True)
+    health_since = models.DateTimeField(null=True, blank=True)
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    ready_at = models.DateTimeField(null=True, blank=True)
+    destroyed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "name"], condition=~Q(status="destroyed"), name="target_name_once"
+            ),
+            models.CheckConstraint(condition=Q(status__in=TargetStatus.values), name="target_status"),
+            models.CheckConstraint(condition=Q(health__in=Health.values), name="target_health"),
+            models.CheckConstraint(
+                condition=Q(status="destroyed", destroyed_at__isnull=False)
+                | (~Q(status="destroyed") & Q(destroyed_at=None)),
+                name="target_destroyed",
+            ),
+        ]
+
+    def __str__(self):
+        return self.name
+
+    @property
+    def subject(self) -> str:
+        """What this target's operations are serialised on."""
+        return f"target:{self.pk}"
+
+
+class Plan(models.Model):
+    """What applying a spec would do; out of date as soon as the target changes."""
+
+    id = IdField("pln")
+    target = models.ForeignKey(Target, models.CASCADE, related_name="plans")
+    spec = models.JSONField()
+    digest = models.CharField(max_length=64, help_text="SHA-256 of what was observed and asked for.")
+    changes = models.JSONField(default=list, help_text="[{action, kind, name, fields, replaces_data}]")
+    problems = models.JSONField(default=list, help_text="[{severity, field, message, remedy}]")
+    estimate = models.JSONField(default=dict, help_text="{amount, currency} a month")
+    operation = models.CharField(max_length=30, blank=True, help_text="The operation that applied it.")
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self):
+        return self.pk
+
+
+class RolloutStatus(models.TextChoices):
+    RUNNING = "running", "Running"
+    SUCCEEDED = "succeeded", "Succeeded"
+    ROLLING_BACK = "rolling_back", "Rolling back"
+    ROLLED_BACK = "rolled_back", "Rolled back"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+class Rollout(models.Model):
+    """One move of a target from a release to another."""
+
+    id = IdField("rol")
+    target = models.ForeignKey(Target, models.CASCADE, related_name="rollouts")
+    release = models.ForeignKey(Release, models.PROTECT, related_name="rollouts")
+    previous = models.ForeignKey(Release, models.PROTECT, null=True, blank=True, related_name="+")
+    strategy = models.CharField(max_length=8, default="rolling", choices=[("rolling", "Rolling")])
+    status = models.CharField(max_length=12, choices=RolloutStatus, default=RolloutStatus.RUNNING)
+    reason = models.TextField(blank=True, help_text="Why it rolled back or failed.")
+    operation = models.CharField(max_length=30, blank=True)
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["target"],
+                condition=Q(status__in=["running", "rolling_back"]),
+                name="rollout_one_at_a_time",
+            ),
+            models.CheckConstraint(condition=Q(status__in=RolloutStatus.values), name="rollout_status"),
+        ]
+
+    def __str__(self):
+        return self.pk
+
+
+class ReplicaStatus(models.TextChoices):
+    STARTING = "starting", "Starting"
+    READY = "ready", "Ready"
+    UNREADY = "unready", "Not ready"
+    DRAINING = "draining", "Draining"
+    STOPPED = "stopped", "Stopped"
+    FAILED = "failed", "Failed"
+
+
+LIVE_REPLICA = (
+    ReplicaStatus.STARTING,
+    ReplicaStatus.READY,
+    ReplicaStatus.UNREADY,
+    ReplicaStatus.DRAINING,
+)
+
+
+class Replica(models.Model):
+    """One running instance of a release on a target. The row is written before the process is started."""
+
+    id = IdField("rep")
+    target = models.ForeignKey(Target, models.CASCADE, related_name="replicas")
+    release = models.ForeignKey(Release, models.PROTECT, related_name="+")
+    status = models.CharField(max_length=8, choices=ReplicaStatus, default=ReplicaStatus.STARTING)
+    reason = models.TextField(blank=True)
+    host = models.CharField(max_length=255, default="127.0.0.1")
+    port = models.PositiveIntegerField(null=True, blank=True)
+    handle = models.JSONField(default=dict, help_text="What the runtime recognises it by (pid, ...).")
+    failed_probes = models.PositiveSmallIntegerField(default=0, help_text="Equal readings in a row.")
+    passed_probes = models.PositiveSmallIntegerField(default=0, help_text="Equal readings in a row.")
+    last_probe_at = models.DateTimeField(null=True, blank=True)
+    last_probe_ms = models.FloatField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    ready_at = models.DateTimeField(null=True, blank=True)
+    stopped_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["host", "port"], condition=Q(status__in=LIVE_REPLICA), name="replica_port_once"
+            ),
+            models.CheckConstraint(condition=Q(status__in=ReplicaStatus.values), name="replica_status"),
+        ]
+        indexes = [models.Index(fields=["target", "status"])]
+
+    def __str__(self):
+        return self.pk
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+class HealthTransition(models.Model):
+    """A change of health of a target or one of its replicas; nothing is written while nothing changes."""
+
+    target = models.ForeignKey(Target, models.CASCADE, related_name="health_transitions")
+    replica = models.ForeignKey(Replica, models.CASCADE, null=True, related_name="health_transitions")
+    at = models.DateTimeField()
+    previous = models.CharField(max_length=9, choices=Health)
+    health = models.CharField(max_length=9, choices=Health)
+    reason = models.TextField(blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["target", "replica", "-at"])]
+
+    def __str__(self):
+        return f"{self.at} {self.previous} -> {self.health}"
+
+
+class MetricPoint(models.Model):
+    """What one replica did in one interval: deltas of its counters, so that points add up.
+
+    `buckets[i]` counts requests that took at most `metrics.BUCKET_BOUNDS_SECONDS[i]` and more than the
+    bound before; percentiles of any span come from the sums.
+    """
+
+    target = models.ForeignKey(Target, models.CASCADE, related_name="metric_points")
+    replica = models.ForeignKey(Replica, models.CASCADE, related_name="+")
+    resolution_seconds = models.PositiveIntegerField(help_text="15 raw, 300 and 3600 rolled up")
+    at = models.DateTimeField(help_text="Start of the interval.")
+    requests = models.BigIntegerField(default=0)
+    errors = models.BigIntegerField(default=0, help_text="Answers with status 5xx.")
+    duration_seconds = models.FloatField(default=0, help_text="Sum over the requests.")
+    buckets = ArrayField(models.BigIntegerField(), default=list)
+    memory_bytes = models.BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["target", "resolution_seconds", "at", "replica"], name="metric_point_once"
+            )
+        ]
+
+    def __str__(self):
+        return f"{self.at} {self.requests}"
+
+
+class CollectionSize(models.Model):
+    """Points and bytes of a target's collection, as scraped; one row an interval."""
+
+    target = models.ForeignKey(Target, models.CASCADE, related_name="collection_sizes")
+    collection = models.CharField(max_length=200)
+    resolution_seconds = models.PositiveIntegerField()
+    at = models.DateTimeField()
+    points = models.BigIntegerField()
+    bytes = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["target", "collection", "resolution_seconds", "at"], name="collection_size_once"
+            )
+        ]
+
+    def __str__(self):
+        return f"{self.collection} {self.at}"

@@ -1,0 +1,394 @@
+"""Use cases of targets, releases and rollouts. Each writes its rows and submits at most one operation."""
+
+import hashlib
+import json
+import re
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Max
+
+from controlplane import audit
+from controlplane.errors import ConflictError, InvalidError
+from deployments import specs
+from deployments.models import (
+    RUNNING_TARGET,
+    Plan,
+    Release,
+    Rollout,
+    RolloutStatus,
+    Target,
+    TargetStatus,
+)
+from deployments.providers.base import Secret, TargetSpec, as_json, provider_for
+from deployments.runtimes.base import runtime_for
+from worker.models import Operation
+from worker.services import OperationInProgressError, operation_submit
+
+IMAGE = re.compile(
+    r"\A(?:[a-z0-9.-]+(?::\d+)?/)?[a-z0-9._/-]+(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
+    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?\Z"
+)
+
+
+def canonical_digest(value) -> str:
+    """SHA-256 of a JSON value, the same for the same content."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def target_spec(target: Target, spec: dict | None = None) -> TargetSpec:
+    """What the provider is told of a target."""
+    return TargetSpec(
+        target_id=target.pk,
+        name=target.name,
+        region=target.region,
+        spec=target.spec if spec is None else spec,
+        secrets=Secret(dict(target.secrets)),
+    )
+
+
+def _clean(instance, *, prefix: str = "") -> None:
+    """full_clean() whose failure is our own error, with the field's name."""
+    try:
+        instance.full_clean(validate_constraints=False)
+    except ValidationError as error:
+        raise InvalidError(
+            "Some values are not valid.",
+            errors=[
+                {"field": f"{prefix}{field}", "code": "invalid", "message": " ".join(messages)}
+                for field, messages in error.message_dict.items()
+            ],
+        ) from None
+
+
+def _lock(target: Target) -> Target:
+    return Target.objects.select_for_update().get(pk=target.pk)
+
+
+def _need_running(target: Target, doing: str) -> None:
+    if target.status not in RUNNING_TARGET:
+        raise ConflictError(
+            f"{target.name} is {target.status}; {doing} needs a target that is ready.",
+            code="target_not_ready",
+        )
+
+
+def release_create(*, project, image: str = "", config: dict | None = None, note: str = "", created_by: str):
+    """An immutable release; the same image and config give the release that exists already."""
+    image = image or settings.API_IMAGE
+    found = IMAGE.match(image)
+    if not found or not (found["tag"] or found["digest"]):
+        raise InvalidError(
+            f"{image!r} is not pinned: give a tag or digest, such as {settings.API_IMAGE}.", field="image"
+        )
+    if found["tag"] == "latest" and not found["digest"]:
+        raise InvalidError("The tag `latest` moves; pin a version or digest.", field="image")
+    config = specs.validated_config(config or {})
+    digest = canonical_digest({"image": image, "config": config})
+    with transaction.atomic():
+        type(project).objects.select_for_update().get(pk=project.pk)
+        known = Release.objects.filter(project=project, digest=digest).first()
+        if known:
+            return known
+        newest = Release.objects.filter(project=project).aggregate(Max("number"))["number__max"] or 0
+        release = Release(
+            project=project,
+            number=newest + 1,
+            image=image,
+            config=config,
+            digest=digest,
+            note=note,
+            created_by=created_by,
+        )
+        _clean(release)
+        release.save(force_insert=True)
+        audit.record(
+            project=project,
+            actor=created_by,
+            action="release.create",
+            subject=release.pk,
+            detail={"image": image, "number": release.number},
+        )
+        return release
+
+
+def target_create(
+    *,
+    project,
+    name: str,
+    provider: str,
+    region: str = "",
+    role: str = "primary",
+    spec: dict | None = None,
+    plan_only: bool = False,
+    created_by: str,
+) -> tuple[Target, Plan, Operation | None]:
+    """Record a target and its plan and, unless `plan_only`, start to provision it."""
+    engine = specs.provider_named(provider)
+    spec = specs.validated_spec(engine, spec or {})
+    target = Target(
+        project=project,
+        name=name,
+        provider=provider,
+        region=specs.validated_region(engine, region),
+        role=role,
+        spec=spec,
+        desired_replicas=spec.get("replicas", 2),
+        created_by=created_by,
+    )
+    _clean(target)
+    with transaction.atomic():
+        type(project).objects.select_for_update().get(pk=project.pk)
+        clash = Target.objects.filter(project=project, name=name).exclude(status=TargetStatus.DESTROYED)
+        if clash.exists():
+            raise ConflictError(
+                f"A target named {name} exists already; choose another name.", code="name_taken", field="name"
+            )
+        target.save(force_insert=True)
+        plan = target_plan(target=target, spec=spec, created_by=created_by)
+        audit.record(
+            project=project,
+            actor=created_by,
+            action="target.create",
+            subject=target.pk,
+            detail={"name": name, "provider": provider, "region": target.region},
+        )
+        operation = None if plan_only else plan_apply(plan=plan, requested_by=created_by)
+    return target, plan, operation
+
+
+def target_plan(*, target: Target, spec: dict | None = None, created_by: str) -> Plan:
+    """What applying `spec` (the target's own when None) would change, with the problems found."""
+    engine = provider_for(target.provider)
+    spec = target.spec if spec is None else specs.validated_spec(engine, spec)
+    wanted = target_spec(target, spec)
+    exists = target.status != TargetStatus.PENDING
+    result = engine.plan(wanted, target_spec(target) if exists else None)
+    problems = engine.validate(wanted)
+    estimate = {}
+    if result.monthly_amount is not None:
+        estimate = {"amount": result.monthly_amount, "currency": result.currency}
+    return Plan.objects.create(
+        target=target,
+        spec=spec,
+        digest=plan_digest(target, spec),
+        changes=[as_json(change) for change in result.changes],
+        problems=[as_json(problem) for problem in problems],
+        estimate=estimate,
+        created_by=created_by,
+    )
+
+
+def plan_digest(target: Target, spec: dict) -> str:
+    """Changes whenever the target or what is asked of it does, so that an old plan is refused."""
+    return canonical_digest(
+        {"spec": spec, "now": target.spec, "status": target.status, "engine_ref": target.engine_ref}
+    )
+
+
+def plan_apply(*, plan: Plan, requested_by: str) -> Operation:
+    """Carry a plan out; refused when the target changed since, or the plan has errors."""
+    with transaction.atomic():
+        target = _lock(plan.target)
+        errors = [problem for problem in plan.problems if problem["severity"] == "error"]
+        if errors:
+            raise InvalidError(
+                errors[0]["message"],
+                errors=[
+                    {
+                        "field": p["field"],
+                        "code": p["code"],
+                        "message": f"{p['message']} {p['remedy']}".strip(),
+                    }
+                    for p in errors
+                ],
+            )
+        if target.status in (TargetStatus.DESTROYING, TargetStatus.DESTROYED):
+            raise ConflictError(f"{target.name} is {target.status}.", code="target_destroyed")
+        if plan.operation or plan.digest != plan_digest(target, plan.spec):
+            raise ConflictError(
+                "The target changed since this plan was made; make a new plan and look at it again.",
+                code="plan_outdated",
+            )
+        operation = operation_submit(
+            project=target.project,
+            kind="target.provision",
+            subject=target.subject,
+            input={"target": target.pk, "plan": plan.pk, "spec": plan.spec},
+            created_by=requested_by,
+        )
+        plan.operation = operation.pk
+        plan.save(update_fields=["operation"])
+        target.spec = plan.spec
+        target.desired_replicas = plan.spec.get("replicas", target.desired_replicas)
+        if target.status not in RUNNING_TARGET:
+            target.status, target.status_reason = TargetStatus.PROVISIONING, ""
+        target.save()
+        audit.record(
+            project=target.project,
+            actor=requested_by,
+            action="plan.apply",
+            subject=target.pk,
+            detail={"plan": plan.pk, "operation": operation.pk},
+        )
+        return operation
+
+
+def target_update(*, target: Target, requested_by: str, **changes) -> Target:
+    """Change a target's own fields: name, role, deletion_protection."""
+    unknown = set(changes) - {"name", "role", "deletion_protection"}
+    if unknown:
+        field = sorted(unknown)[0]
+        raise InvalidError(f"{field} cannot be changed here; make a plan with a new spec.", field=field)
+    with transaction.atomic():
+        held = _lock(target)
+        before = {field: getattr(held, field) for field in changes}
+        for field, value in changes.items():
+            setattr(held, field, value)
+        _clean(held)
+        others = Target.objects.filter(project=held.project, name=held.name).exclude(pk=held.pk)
+        if others.exclude(status=TargetStatus.DESTROYED).exists():
+            raise ConflictError(
+                f"A target named {held.name} exists already.", code="name_taken", field="name"
+            )
+        held.save()
+        audit.record(
+            project=held.project,
+            actor=requested_by,
+            action="target.update",
+            subject=held.pk,
+            detail={field: [before[field], value] for field, value in changes.items()},
+        )
+        return held
+
+
+def _submit(target: Target, kind: str, requested_by: str, **values) -> Operation:
+    operation = operation_submit(
+        project=target.project,
+        kind=kind,
+        subject=target.subject,
+        input={"target": target.pk, **values},
+        created_by=requested_by,
+    )
+    audit.record(
+        project=target.project,
+        actor=requested_by,
+        action=kind,
+        subject=target.pk,
+        detail={"operation": operation.pk, **values},
+    )
+    return operation
+
+
+def target_destroy(*, target: Target, confirm: str, requested_by: str) -> Operation:
+    """Destroy a target with its data; needs its name as confirmation and protection switched off."""
+    with transaction.atomic():
+        held = _lock(target)
+        if held.status == TargetStatus.DESTROYED:
+            raise ConflictError(f"{held.name} is destroyed already.", code="target_destroyed")
+        if confirm != held.name:
+            raise InvalidError(
+                f'Send {{"confirm": "{held.name}"}} to destroy this target and its data.',
+                field="confirm",
+                code="confirmation_required",
+            )
+        if held.deletion_protection:
+            raise ConflictError(
+                f"{held.name} is protected against deletion: it holds data. "
+                'Switch the protection off first: PATCH {"deletion_protection": false}.',
+                code="deletion_protected",
+            )
+        operation = _submit(held, "target.destroy", requested_by)
+        Target.objects.filter(pk=held.pk).update(status=TargetStatus.DESTROYING, status_reason="")
+        return operation
+
+
+def target_scale(*, target: Target, replicas: int, requested_by: str) -> Operation:
+    """Run this many replicas."""
+    engine = provider_for(target.provider)
+    with transaction.atomic():
+        held = _lock(target)
+        _need_running(held, "scaling")
+        spec = specs.validated_spec(engine, {**held.spec, "replicas": replicas}, prefix="")
+        operation = _submit(held, "target.scale", requested_by, replicas=spec["replicas"])
+        held.spec, held.desired_replicas = spec, spec["replicas"]
+        held.save(update_fields=["spec", "desired_replicas", "updated_at"])
+        return operation
+
+
+def target_restart(*, target: Target, requested_by: str) -> Operation:
+    """Replace every replica by a fresh one of the same release, one at a time."""
+    with transaction.atomic():
+        held = _lock(target)
+        _need_running(held, "a restart")
+        return _submit(held, "target.restart", requested_by)
+
+
+def rollout_start(
+    *,
+    target: Target,
+    release: Release | None = None,
+    image: str = "",
+    config: dict | None = None,
+    strategy: str = "rolling",
+    note: str = "",
+    requested_by: str,
+) -> tuple[Rollout, Operation]:
+    """Move a target to a release, given as such or as image and config."""
+    if strategy != "rolling":
+        raise InvalidError(f"{strategy!r} is not a strategy of this target; use rolling.", field="strategy")
+    with transaction.atomic():
+        held = _lock(target)
+        _need_running(held, "a rollout")
+        if release is None:
+            release = release_create(
+                project=held.project, image=image, config=config, note=note, created_by=requested_by
+            )
+        problems = runtime_for(provider_for(held.provider).runtime).validate(release.image, release.config)
+        if problems:
+            raise InvalidError(
+                problems[0].message,
+                errors=[{"field": p.field, "code": p.code, "message": p.message} for p in problems],
+            )
+        return _start_rollout(held, release, "target.rollout", requested_by)
+
+
+def _start_rollout(target: Target, release: Release, kind: str, requested_by: str):
+    rollout = Rollout(target=target, release=release, previous=target.release, created_by=requested_by)
+    operation = _submit(target, kind, requested_by, rollout=rollout.pk, release=release.pk)
+    rollout.operation = operation.pk
+    rollout.save(force_insert=True)
+    return rollout, operation
+
+
+def rollback_start(*, target: Target, release: Release | None = None, requested_by: str):
+    """Go back to a release that served before: the given one, or the last that differs from the present."""
+    with transaction.atomic():
+        held = _lock(target)
+        _need_running(held, "a rollback")
+        if release is None:
+            served = (
+                Rollout.objects.filter(target=held, status=RolloutStatus.SUCCEEDED)
+                .exclude(release=held.release)
+                .order_by("-id")
+                .first()
+            )
+            release = served.release if served else None
+        if release is None or release.pk == held.release_id:
+            raise ConflictError("No other release has served on this target.", code="nothing_to_roll_back_to")
+        return _start_rollout(held, release, "target.rollback", requested_by)
+
+
+def target_heal(*, target: Target, reason: str) -> Operation | None:
+    """Bring the replicas back to what should run; None while another operation is under way."""
+    try:
+        return operation_submit(
+            project=target.project,
+            kind="target.heal",
+            subject=target.subject,
+            input={"target": target.pk, "reason": reason},
+            created_by="system",
+        )
+    except OperationInProgressError:
+        return None
