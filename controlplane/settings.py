@@ -4,6 +4,7 @@ Role `api` is the vector API alone: it loads the app `vectors` and nothing of th
 """
 
 import os
+import sys
 from pathlib import Path
 
 from controlplane import __version__, embedded
@@ -179,9 +180,46 @@ else:
     )
 
     API_IMAGE = f"aindusdb/api:{__version__}"
+    API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
+    REPLICA_HOST = "127.0.0.1"
+    REPLICA_PORTS = env.ports(
+        "AINDUS_REPLICA_PORTS", "8100-8999", doc="TCP ports that replicas on this machine listen on."
+    )
+    REPLICA_READY_SECONDS = env.integer(
+        "AINDUS_REPLICA_READY_SECONDS",
+        20,
+        least=2,
+        most=3600,
+        doc="How long a new replica may take to become ready before its release is taken back.",
+    )
+    REPLICA_STOP_SECONDS = env.integer(
+        "AINDUS_REPLICA_STOP_SECONDS",
+        8,
+        least=0,
+        most=300,
+        doc="How long a stopping replica may finish its requests before it is killed.",
+    )
+    REPLICA_LOG_MIB = env.integer(
+        "AINDUS_REPLICA_LOG_MIB", 64, least=2, most=100_000, doc="Disk that one replica's log may take."
+    )
+    REPLICA_KEEP_HOURS = env.integer(
+        "AINDUS_REPLICA_KEEP_HOURS", 24, least=1, doc="How long the logs of a replica that ended are kept."
+    )
+    # How often the gateway reads anew which replicas are ready.
+    GATEWAY_REFRESH_SECONDS = 1
     # What beat sends, and how often in seconds. A message that waited longer than `expires` is dropped.
     BEAT_SCHEDULE = {
         "sweep": {"task": "worker.sweep", "schedule": 2.0, "options": {"expires": 2, "queue": "maintenance"}},
+        "reconcile": {
+            "task": "deployments.reconcile",
+            "schedule": 2.0,
+            "options": {"expires": 2, "queue": "maintenance"},
+        },
+        "tidy_replicas": {
+            "task": "deployments.tidy_replicas",
+            "schedule": 30.0,
+            "options": {"expires": 30, "queue": "maintenance"},
+        },
     }
 
 LOG_LEVEL = env.text(
