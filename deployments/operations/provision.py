@@ -14,7 +14,7 @@ from worker.outcomes import Cancelled, Done, Fail, Next, Outcome, Wait
 
 @operation("target.provision", first="check", label="Provision")
 class ProvisionTarget(TargetOperation):
-    """check -> keep_secrets -> apply -> wait_for_infrastructure -> migrate -> choose_release -> start -> finish.
+    """Infrastructure first, then the schema, then the replicas, in the order of the methods.
 
     A target that served already is changed to its new spec in the same steps.
     """

@@ -155,11 +155,8 @@ class ReplicaSet:
             if state.exit_code == PORT_TAKEN and tries < PORT_TRIES:
                 self.handler.remember(port_tries=tries + 1)
             elif self.is_wanted(replica):
-                self.handler.remember(
-                    **{
-                        f"stuck_{self.phase}": f"A replica of {replica.release} did not become ready. {reason}"
-                    }
-                )
+                stuck = f"A replica of {replica.release} did not become ready. {reason}"
+                self.handler.remember(**{f"stuck_{self.phase}": stuck})
 
     def _ended(self, replica: Replica, state: ReplicaState) -> None:
         """A replica that served or was draining is gone."""

@@ -62,11 +62,13 @@ class LogLine:
 class Runtime(Protocol):
     """Start twice is one replica; stop accepts absence.
 
-    `schema(image)` names the database schema a release needs; `migrate` brings the target's database there,
-    in pieces short enough for a step: it is called again while it answers `pending`. `place(taken)` chooses
-    where a new replica shall listen, on none of the ports taken. `stop` waits for the end, up to the grace,
-    then forces it. `known` lists every replica it has anything of; `tidy` bounds what one takes up. `logs` without a cursor gives the newest `limit` records of the range, oldest first; with
-    one, the next records after it.
+    - `schema(image)` names the database schema a release needs; `migrate` brings the target's database
+      there, in pieces short enough for a step: it is called again while it answers `pending`.
+    - `place(taken)` chooses where a new replica shall listen, on none of the ports taken.
+    - `stop` waits for the end, up to the grace, then forces it; `remove` deletes what is left.
+    - `known` lists every replica it has anything of; `tidy` bounds what one takes up.
+    - `logs` without a cursor gives the newest `limit` records of the range, oldest first; with one, the
+      next records after it.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Talks to the PostgreSQL server as its administrator: roles, databases and the extension `vector`."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 from psycopg import sql
@@ -101,10 +101,8 @@ class PostgresClient:
                 password.encode(), name.encode(), b"scram-sha-256"
             ).decode()
             if not self._role(connection, name):
-                try:
+                with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
                     connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(name)))
-                except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
-                    pass
             connection.execute(
                 sql.SQL(
                     "ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE CONNECTION LIMIT {} PASSWORD {}"
@@ -117,21 +115,21 @@ class PostgresClient:
         """A database owned by the role of the same name, closed to every other role, with `vector`."""
         with self.connect() as connection:
             if not self._database(connection, name):
-                try:
+                with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
                     connection.execute(
                         sql.SQL("CREATE DATABASE {0} OWNER {0} TEMPLATE template0 ENCODING 'UTF8'").format(
                             sql.Identifier(name)
                         )
                     )
-                except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-                    pass
             connection.execute(sql.SQL("ALTER DATABASE {0} OWNER TO {0}").format(sql.Identifier(name)))
             connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
         with self.connect(name) as connection:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
 
     def observe(self, name: str) -> dict:
-        """{role, connection_limit, database, owner, public_connect, vector, bytes}; None for what is not there."""
+        """What there is of a target: role, connection_limit, can_sign_in, database, owner, public_connect,
+        bytes, vector (its version).
+        """
         with self.connect() as connection:
             role = self._role(connection, name)
             database = self._database(connection, name)
@@ -174,7 +172,8 @@ class PostgresClient:
             """
             SELECT d.datname, pg_get_userbyid(d.datdba),
                    d.datacl IS NULL OR EXISTS (
-                       SELECT FROM aclexplode(d.datacl) a WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT'),
+                       SELECT FROM aclexplode(d.datacl) a
+                       WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT'),
                    pg_database_size(d.oid)
             FROM pg_database d WHERE d.datname = %s
             """,

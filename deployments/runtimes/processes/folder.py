@@ -59,7 +59,7 @@ class ReplicaFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def hold(self) -> int | None:
-        """A descriptor that owns the replica's life, to be inherited by its processes; None while they live."""
+        """A descriptor that owns the replica's life, for its processes to inherit; None while they live."""
         descriptor = os.open(self.path / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
