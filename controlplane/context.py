@@ -1,5 +1,6 @@
-"""What every page's template is given."""
+"""What every page is given."""
 
 
 def navigation(request) -> dict:
+    """Template context of the frame around every page."""
     return {}

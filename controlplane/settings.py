@@ -85,6 +85,7 @@ else:
     ]
     MIDDLEWARE = [
         "controlplane.middleware.RequestIdMiddleware",
+        "controlplane.middleware.MetricsMiddleware",
         "django.middleware.security.SecurityMiddleware",
         "whitenoise.middleware.WhiteNoiseMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
@@ -179,6 +180,18 @@ else:
         "AINDUS_WORKER_QUEUES", "operations,maintenance", doc="Queues this worker takes work from."
     )
 
+    METRICS_NETWORKS = env.words(
+        "AINDUS_METRICS_NETWORKS",
+        "127.0.0.0/8,::1/128",
+        doc="Networks that may read /metrics of the web role; never through a proxy.",
+    )
+    # (regular expression, dotted path) of ASGI applications that take a request before Django does.
+    ASGI_MOUNTS = []
+    # Called with the first project on a start until each has worked once; see controlplane/first_start.py.
+    FIRST_START_HOOKS = ["deployments.first_start.create_local_target"]
+    # Called with the data directory when `manage.py up` stops, after the worker and before the servers.
+    STOP_HOOKS = ["deployments.runtimes.processes.stop_all"]
+
     API_IMAGE = f"aindusdb/api:{__version__}"
     API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
     REPLICA_HOST = "127.0.0.1"
@@ -209,6 +222,11 @@ else:
     GATEWAY_REFRESH_SECONDS = 1
     # What beat sends, and how often in seconds. A message that waited longer than `expires` is dropped.
     BEAT_SCHEDULE = {
+        "heartbeat": {
+            "task": "controlplane.heartbeat",
+            "schedule": 5.0,
+            "options": {"expires": 5, "queue": "maintenance"},
+        },
         "sweep": {"task": "worker.sweep", "schedule": 2.0, "options": {"expires": 2, "queue": "maintenance"}},
         "reconcile": {
             "task": "deployments.reconcile",

@@ -1,3 +1,7 @@
-"""Every URL of the control plane."""
+"""Addresses of the web role, put together from each app's own."""
 
-urlpatterns = []
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("controlplane.probes")),
+]

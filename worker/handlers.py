@@ -108,7 +108,6 @@ def operation(
             if issubclass(base, OperationHandler) and base is not OperationHandler
             for name, member in vars(base).items()
             if not name.startswith("_")
-            and callable(member)
             and getattr(member, "__annotations__", {}).get("return") in (Outcome, "Outcome")
         }
         if first not in steps:
