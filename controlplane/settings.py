@@ -4,6 +4,7 @@ Role `api` is the vector API alone: it loads the app `vectors` and nothing of th
 """
 
 import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -37,9 +38,13 @@ DATABASE_URL = env.text(
 REDIS_URL = env.text("REDIS_URL", EMBEDDED.redis_url, doc="The Redis server; the embedded one when not set.")
 DATABASES = {"default": database_settings(DATABASE_URL, pool=ROLE == "web")}
 
-SECRET_KEY = env.secret(
-    "AINDUS_SECRET_KEY", EMBEDDED.secrets / "secret_key", doc="Signs sessions. Made on the first start."
-)
+if ROLE == "api":
+    # Role api signs nothing with it, and must start without a data directory.
+    SECRET_KEY = env.text("AINDUS_SECRET_KEY", None, doc="") or secrets.token_urlsafe(48)
+else:
+    SECRET_KEY = env.secret(
+        "AINDUS_SECRET_KEY", EMBEDDED.secrets / "secret_key", doc="Signs sessions. Made on the first start."
+    )
 ALLOWED_HOSTS = env.words(
     "AINDUS_ALLOWED_HOSTS",
     "*" if ROLE == "api" else "localhost,127.0.0.1,[::1]",
@@ -51,6 +56,39 @@ USE_TZ = True
 USE_I18N = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "controlplane.urls"
+
+VECTORS = {
+    "jwt_secret_key": env.text(
+        "JWT_SECRET_KEY", doc="Key (HS256) of the JWTs the vector API accepts; without it only API keys are."
+    ),
+    "region": env.text("CLUSTER_REGION", doc="Region this replica runs in; shown at /health."),
+    "cloud": env.text("CLOUD_PROVIDER", doc="Cloud this replica runs on; shown at /health."),
+    "workers": env.integer("AINDUS_API_WORKERS", 1, least=1, most=64, doc="Processes of one vector API replica."),
+    "threads": env.integer("AINDUS_API_THREADS", 2, least=1, most=64, doc="Threads of each of those processes."),
+    "max_body_bytes": env.integer(
+        "AINDUS_MAX_BODY_BYTES", 32 * 2**20, least=1024, doc="Largest request body of the vector API."
+    ),
+    "max_batch_points": env.integer(
+        "AINDUS_MAX_BATCH_POINTS", 10_000, least=1, most=100_000, doc="Most points in one upsert, fetch or delete."
+    ),
+    "max_top_k": env.integer("AINDUS_MAX_TOP_K", 10_000, least=1, most=100_000, doc="Greatest top_k of a query."),
+    "statement_timeout_ms": env.integer(
+        "AINDUS_STATEMENT_TIMEOUT_MS", 30_000, least=10, doc="How long one statement of the vector API may run."
+    ),
+    "slow_request_ms": env.integer(
+        "AINDUS_SLOW_REQUEST_MS", 1000, least=0, doc="Requests of the vector API slower than this are logged."
+    ),
+    "access_log": env.boolean("AINDUS_ACCESS_LOG", True, doc="One log line for every request to the vector API."),
+    "index_memory_mib": env.integer(
+        "AINDUS_INDEX_MEMORY_MIB", 0, doc="Most maintenance_work_mem of an index build; 0: the server's own setting."
+    ),
+    "auto_index_points": env.integer(
+        "AINDUS_AUTO_INDEX_POINTS", 10_000, least=1, doc="Points from which an index is built by itself."
+    ),
+    "auto_index_pause_seconds": env.integer(
+        "AINDUS_AUTO_INDEX_PAUSE_SECONDS", 10, least=1, doc="How long writes must have paused before that."
+    ),
+}
 
 if ROLE == "api":
     INSTALLED_APPS = ["vectors"]
