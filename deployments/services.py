@@ -7,7 +7,7 @@ import re
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import JSONField, Max
 
 from controlplane import audit
 from controlplane.errors import ConflictError, InvalidError
@@ -49,9 +49,13 @@ def target_spec(target: Target, spec: dict | None = None) -> TargetSpec:
 
 
 def _clean(instance, *, prefix: str = "") -> None:
-    """full_clean() whose failure is our own error, with the field's name."""
+    """full_clean() whose failure is our own error, with the field's name.
+
+    JSON fields are validated by their schemas; Django would call an empty object blank.
+    """
+    by_schema = {field.name for field in instance._meta.fields if isinstance(field, JSONField)}
     try:
-        instance.full_clean(validate_constraints=False)
+        instance.full_clean(exclude=by_schema, validate_constraints=False)
     except ValidationError as error:
         raise InvalidError(
             "Some values are not valid.",
