@@ -63,24 +63,41 @@ VECTORS = {
     ),
     "region": env.text("CLUSTER_REGION", doc="Region this replica runs in; shown at /health."),
     "cloud": env.text("CLOUD_PROVIDER", doc="Cloud this replica runs on; shown at /health."),
-    "workers": env.integer("AINDUS_API_WORKERS", 1, least=1, most=64, doc="Processes of one vector API replica."),
-    "threads": env.integer("AINDUS_API_THREADS", 2, least=1, most=64, doc="Threads of each of those processes."),
+    "workers": env.integer(
+        "AINDUS_API_WORKERS", 1, least=1, most=64, doc="Processes of one vector API replica."
+    ),
+    "threads": env.integer(
+        "AINDUS_API_THREADS", 2, least=1, most=64, doc="Threads of each of those processes."
+    ),
     "max_body_bytes": env.integer(
         "AINDUS_MAX_BODY_BYTES", 32 * 2**20, least=1024, doc="Largest request body of the vector API."
     ),
     "max_batch_points": env.integer(
-        "AINDUS_MAX_BATCH_POINTS", 10_000, least=1, most=100_000, doc="Most points in one upsert, fetch or delete."
+        "AINDUS_MAX_BATCH_POINTS",
+        10_000,
+        least=1,
+        most=100_000,
+        doc="Most points in one upsert, fetch or delete.",
     ),
-    "max_top_k": env.integer("AINDUS_MAX_TOP_K", 10_000, least=1, most=100_000, doc="Greatest top_k of a query."),
+    "max_top_k": env.integer(
+        "AINDUS_MAX_TOP_K", 10_000, least=1, most=100_000, doc="Greatest top_k of a query."
+    ),
     "statement_timeout_ms": env.integer(
-        "AINDUS_STATEMENT_TIMEOUT_MS", 30_000, least=10, doc="How long one statement of the vector API may run."
+        "AINDUS_STATEMENT_TIMEOUT_MS",
+        30_000,
+        least=10,
+        doc="How long one statement of the vector API may run.",
     ),
     "slow_request_ms": env.integer(
         "AINDUS_SLOW_REQUEST_MS", 1000, least=0, doc="Requests of the vector API slower than this are logged."
     ),
-    "access_log": env.boolean("AINDUS_ACCESS_LOG", True, doc="One log line for every request to the vector API."),
+    "access_log": env.boolean(
+        "AINDUS_ACCESS_LOG", True, doc="One log line for every request to the vector API."
+    ),
     "index_memory_mib": env.integer(
-        "AINDUS_INDEX_MEMORY_MIB", 0, doc="Most maintenance_work_mem of an index build; 0: the server's own setting."
+        "AINDUS_INDEX_MEMORY_MIB",
+        0,
+        doc="Most maintenance_work_mem of an index build; 0: the server's own setting.",
     ),
     "auto_index_points": env.integer(
         "AINDUS_AUTO_INDEX_POINTS", 10_000, least=1, doc="Points from which an index is built by itself."

@@ -376,19 +376,23 @@ def _start_rollout(target: Target, release: Release, kind: str, requested_by: st
     return rollout, operation
 
 
+def _served_before(target: Target) -> Release | None:
+    """The last release that served and is not the present one."""
+    rollouts = Rollout.objects.filter(target=target, status=RolloutStatus.SUCCEEDED)
+    for rollout in rollouts.select_related("release", "previous").order_by("-id"):
+        for release in (rollout.release, rollout.previous):
+            if release and release.pk != target.release_id:
+                return release
+    return None
+
+
 def rollback_start(*, target: Target, release: Release | None = None, requested_by: str):
     """Go back to a release that served before: the given one, or the last that differs from the present."""
     with transaction.atomic():
         held = _lock(target)
         _need_running(held, "a rollback")
         if release is None:
-            served = (
-                Rollout.objects.filter(target=held, status=RolloutStatus.SUCCEEDED)
-                .exclude(release=held.release)
-                .order_by("-id")
-                .first()
-            )
-            release = served.release if served else None
+            release = _served_before(held)
         if release is None or release.pk == held.release_id:
             raise ConflictError("No other release has served on this target.", code="nothing_to_roll_back_to")
         return _start_rollout(held, release, "target.rollback", requested_by)

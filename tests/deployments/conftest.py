@@ -1,6 +1,7 @@
 """Targets on this machine with real databases and processes; nothing may be left of them after a test."""
 
 import sys
+import time
 from pathlib import Path
 
 import psycopg
@@ -19,6 +20,14 @@ def replica_processes(data_dir: Path) -> list[int]:
     if not folder.exists():
         return []
     return [pid for entry in folder.iterdir() for pid in signals.members(entry)]
+
+
+def wait_until(condition, seconds: float = 10.0) -> None:
+    """Poll until the condition holds; AssertionError at the deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
 
 
 def target_databases(admin_url: str) -> set[str]:

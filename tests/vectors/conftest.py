@@ -30,7 +30,9 @@ def server_url() -> str:
 def api_environment(url: str, **more: str) -> dict[str, str]:
     """The environment of a process in role `api` on a database."""
     environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("AINDUS_", "DATABASE_", "REDIS_"))
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("AINDUS_", "DATABASE_", "REDIS_"))
     }
     return environment | {
         "AINDUS_ROLE": "api",
@@ -97,7 +99,9 @@ class Answer:
 
 
 def token(role: str = "admin", key: str = JWT_KEY, **claims) -> str:
-    return jwt.encode({"sub": "test", "role": role, "exp": time.time() + 600} | claims, key, algorithm="HS256")
+    return jwt.encode(
+        {"sub": "test", "role": role, "exp": time.time() + 600} | claims, key, algorithm="HS256"
+    )
 
 
 class Client:

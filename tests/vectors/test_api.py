@@ -73,7 +73,13 @@ def test_upsert_replaces_and_the_last_of_a_batch_wins(client, collection):
 
 def test_stored_json_comes_back_as_it_is(client, collection):
     name = collection(1, "l2")
-    metadata = {"å": "日本 \U0001f600 \"quoted\" \\", "n": 12345678901234567890, "f": 0.1, "null": None, "l": [[]]}
+    metadata = {
+        "å": '日本 \U0001f600 "quoted" \\',
+        "n": 12345678901234567890,
+        "f": 0.1,
+        "null": None,
+        "l": [[]],
+    }
     upsert(client, name, [{"id": "é/ü", "vector": [1], "content": "tab\t\U0001f600", "metadata": metadata}])
     point = client.post(f"collections/{name}/fetch", {"ids": ["é/ü"]}).json["points"][0]
     assert point["metadata"] == metadata
@@ -115,7 +121,13 @@ def test_include_and_namespaces(client, collection):
         {"vector": [1, 0], "namespace": "y", "include": ["content", "vector", "metadata"]},
     ).json
     assert len(answer["matches"]) == 1
-    assert answer["matches"][0] == {"id": "a", "score": 0.0, "content": "two", "vector": [0, 1], "metadata": {}}
+    assert answer["matches"][0] == {
+        "id": "a",
+        "score": 0.0,
+        "content": "two",
+        "vector": [0, 1],
+        "metadata": {},
+    }
     bare = client.post(f"collections/{name}/query", {"vector": [1, 0], "namespace": "y", "include": []}).json
     assert bare["matches"] == [{"id": "a", "score": 0.0}]
     assert client.post(f"collections/{name}/query", {"vector": [1, 0]}).json["matches"] == []
