@@ -50,7 +50,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         log(args[0] % args[1:])
 
 
-host, port = os.environ["AINDUS_API_HOST"], int(os.environ["AINDUS_API_PORT"])
+given = dict(argument.removeprefix("--").split("=") for argument in sys.argv[1:])
+host, port = given["host"], int(given["port"])
 try:
     server = http.server.ThreadingHTTPServer((host, port), Handler)
 except OSError:

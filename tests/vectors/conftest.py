@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import struct
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 ROOT = Path(__file__).resolve().parents[2]
-JWT_KEY = "the-key-of-the-tests-" + "x" * 32
+JWT_KEY = "the-key-of-the-tests-" + "x" * 64
 
 
 def server_url() -> str:
@@ -114,7 +115,7 @@ class Client:
         self.headers = {"Authorization": f"Bearer {token(role)}"} if role else {}
 
     def call(self, method: str, path: str, body=None, headers: dict | None = None, raw: bytes | None = None):
-        data = raw if raw is not None else (b"" if body is None else orjson.dumps(body))
+        data = raw if raw is not None else (b"" if body is None else json.dumps(body).encode())
         path, _, query = path.partition("?")
         environ = {
             "REQUEST_METHOD": method,

@@ -171,8 +171,6 @@ class ProcessRuntime:
             folder.clear_traces()
             environment = self._environment(spec) | {
                 "AINDUS_REPLICA_DIR": str(folder.path),
-                "AINDUS_API_HOST": spec.host,
-                "AINDUS_API_PORT": str(spec.port),
                 "AINDUS_API_WORKERS": str(spec.config.get("workers", 1)),
                 "AINDUS_API_THREADS": str(spec.config.get("threads", 2)),
             }
@@ -181,7 +179,13 @@ class ProcessRuntime:
                 environment[f"{variable}_FILE"] = str(path)
             with folder.log.open("ab") as log:
                 launcher = subprocess.Popen(
-                    ["/bin/sh", str(LAUNCHER), *settings.API_COMMAND],
+                    [
+                        "/bin/sh",
+                        str(LAUNCHER),
+                        *settings.API_COMMAND,
+                        f"--host={spec.host}",
+                        f"--port={spec.port}",
+                    ],
                     cwd=folder.path,
                     env=environment,
                     stdin=subprocess.DEVNULL,
