@@ -122,6 +122,14 @@ def collection_load(name: str) -> Collection:
     return _collection(row)
 
 
+def collection_exists(name: str) -> bool:
+    try:
+        collection_get(name)
+    except NotFoundError:
+        return False
+    return True
+
+
 def collection_forget(name: str | None = None) -> None:
     """Drop a name, or everything, from the cache."""
     if name is None:

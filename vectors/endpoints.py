@@ -3,6 +3,7 @@
 Neither WSGI nor Django is known here: `vectors/wsgi.py` serves these raw, `vectors/views.py` as Django views.
 """
 
+import contextlib
 import re
 import time
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import orjson
 from django.conf import settings
 
 from controlplane import ids
-from controlplane.errors import InvalidError, NotFoundError, ProblemError
+from controlplane.errors import ConflictError, InvalidError, NotFoundError, ProblemError
 from vectors import auth, bodies, collections, database, indexes, points, search, vectors
 
 PREFIX = "/api/v1/vectors"
@@ -317,44 +318,59 @@ def keys_delete(request: Request, key: str) -> Response:
 
 def simple_add(request: Request) -> Response:
     body = bodies.decode(bodies.SimpleAdd, request.body)
-    try:
-        collections.collection_get(DEFAULT)
-    except NotFoundError:
-        try:
-            collections.collection_create(name=DEFAULT, dimension=len(body.embedding) or DEFAULT_DIMENSION)
-        except ProblemError as error:
-            if error.code != "exists":
-                if error.errors and error.errors[0]["field"] == "dimension":
-                    error.errors[0]["field"] = "embedding"
-                raise
     point = bodies.Point(
         id=str(ids.uuid7()), vector=body.embedding, content=body.content, metadata=body.metadata
     )
+    if not collections.collection_exists(DEFAULT):
+        # Judged in full before the first use makes the collection.
+        check_dimension(body.embedding, len(body.embedding) or DEFAULT_DIMENSION)
+        wrong = points.fault(simple_batch(point, len(body.embedding)), [0], "cosine")
+        if wrong is not None:
+            raise wrong
+        with contextlib.suppress(ConflictError):
+            collections.collection_create(name=DEFAULT, dimension=len(body.embedding))
 
     def work(collection):
-        if len(point.vector) != collection.dimension:
-            raise vectors.wrong_dimension(len(point.vector), collection.dimension, "embedding")
-        batch = points.batch_from_points([point], collection.dimension)
-        batch.places = lambda at: {
-            "vector": "embedding",
-            "metadata": "metadata",
-            "content": "content",
-            "id": "id",
-        }
+        check_dimension(body.embedding, collection.dimension)
+        batch = simple_batch(point, collection.dimension)
         return database.pool().call(
             lambda connection: points.points_upsert(connection, collection, namespace="", batch=batch)
         )
 
     collections.working_on(DEFAULT, work)
+    metadata = bytes(body.metadata)
     return answer(
         {
             "id": point.id,
             "content": body.content,
-            "metadata": orjson.Fragment(bytes(body.metadata) or b"{}"),
+            "metadata": orjson.Fragment(metadata if metadata[:1] == b"{" else b"{}"),
         },
         201,
         (("Location", f"{PREFIX}/{point.id}"),),
     )
+
+
+def check_dimension(embedding: list[float], dimension: int) -> None:
+    if len(embedding) != dimension:
+        raise vectors.wrong_dimension(len(embedding), dimension, "embedding")
+    if dimension > vectors.DIMENSION_MOST:
+        raise InvalidError(
+            f"A vector has up to {vectors.DIMENSION_MOST} dimensions.", code="out_of_range", field="embedding"
+        )
+
+
+def simple_batch(point, dimension: int):
+    """A batch of one point whose parts are called as upstream calls them."""
+    vectors.pack(point.vector, dimension, "embedding")
+    batch = points.batch_from_points([point], dimension)
+    batch.places = lambda at: {
+        "vector": "embedding",
+        "metadata": "metadata",
+        "content": "content",
+        "id": "id",
+    }
+    points.prepared(batch)
+    return batch
 
 
 def simple_search(request: Request) -> Response:

@@ -15,6 +15,7 @@ from vectors.database import INT8, Connection
 
 NAMESPACE_MOST = 128
 ID_MOST = 512
+METADATA_BYTES_MOST = 256 * 1024
 COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_TAIL = b"\xff\xff"
 NULL = b"\xff\xff\xff\xff"
@@ -98,7 +99,7 @@ def _object_or_empty(raw: bytes, field: str) -> bytes:
     return raw
 
 
-def _copy_rows(batch: Batch, most_metadata_bytes: int) -> tuple[list[bytes], list[int]]:
+def prepared(batch: Batch, most_metadata_bytes: int = METADATA_BYTES_MOST) -> tuple[list[bytes], list[int]]:
     """Rows in COPY's binary form ordered by id, the last of each id, and which point each is."""
     last: dict[str, int] = {}
     for at, point_id in enumerate(batch.ids):
@@ -141,15 +142,12 @@ def _copy_rows(batch: Batch, most_metadata_bytes: int) -> tuple[list[bytes], lis
     return rows, [last[point_id] for point_id in order]
 
 
-METADATA_BYTES_MOST = 256 * 1024
-
-
 def points_upsert(connection: Connection, collection: Collection, *, namespace: str, batch: Batch) -> int:
     """Write a batch whole or not at all; how many points it holds. Of equal ids the last wins.
 
     Keys are written in one order, so that concurrent batches wait for each other and never deadlock.
     """
-    rows, order = _copy_rows(batch, METADATA_BYTES_MOST)
+    rows, order = prepared(batch)
     if not rows:
         return 0
     least = vectors.NORM_LEAST if collection.metric == "cosine" else 0
@@ -187,12 +185,12 @@ def points_upsert(connection: Connection, collection: Collection, *, namespace: 
     return len(rows)
 
 
-def located(batch: Batch, order: list[int], collection: Collection, error) -> InvalidError:
-    """The error of a batch that the database refused, with the point and part that is wrong."""
+def fault(batch: Batch, order, metric: str) -> InvalidError | None:
+    """The first point of a batch, and the part of it, that the database would refuse; None when all is well."""
     for at in order:
         places = batch.places(at)
         try:
-            vectors.check(batch.packed[at], collection.metric, places["vector"])
+            vectors.check(batch.packed[at], metric, places["vector"])
         except InvalidError as found:
             return found
         raw = batch.metadata[at]
@@ -206,6 +204,14 @@ def located(batch: Batch, order: list[int], collection: Collection, error) -> In
                 problem = f"This metadata is not JSON that can be kept: {wrong}."
         if problem:
             return InvalidError(problem, code="invalid_metadata", field=places["metadata"])
+    return None
+
+
+def located(batch: Batch, order: list[int], collection: Collection, error) -> InvalidError:
+    """The error of a batch that the database refused, with the point and part that is wrong."""
+    found = fault(batch, order, collection.metric)
+    if found is not None:
+        return found
     detail = (error.diag.message_primary or "") if error is not None else "a vector is out of range"
     return InvalidError(
         f"The database refuses a value of this batch: {detail}. Look for numbers out of range and for nesting"
