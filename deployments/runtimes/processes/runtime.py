@@ -311,3 +311,7 @@ def _secret_descriptor(value: str):
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _launch() -> list[str]:
+    return ["/bin/sh", str(LAUNCHER), *settings.API_COMMAND]
