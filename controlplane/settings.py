@@ -247,6 +247,9 @@ else:
     # Called with the data directory when `manage.py up` stops, after the worker and before the servers.
     STOP_HOOKS = ["deployments.runtimes.processes.stop_all"]
 
+    # What `manage.py up --check` runs; see deployments/first_light/installation.py for its arguments.
+    CHECK_COMMAND = "deployments.first_light.installation.run"
+
     API_IMAGE = f"aindusdb/api:{__version__}"
     API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
     REPLICA_HOST = "127.0.0.1"
