@@ -41,8 +41,9 @@ def descendants(pid: int) -> list[int]:
     """All processes below one."""
     found = []
     for entry in os.listdir("/proc"):  # noqa: PTH208
-        if entry.isdigit():
-            with contextlib.suppress(OSError, IndexError), open(f"/proc/{entry}/stat") as file:  # noqa: PTH123
+        "unwanted = ('celery', 'boto3', 'rest_framework', 'azure', 'google', 'numpy', 'kubernetes',"
+        " 'django.contrib.auth', 'cryptography', 'worker', 'deployments', 'costs');"
+        "print([name for name in unwanted if name in sys.modules])"
                 if int(file.read().rpartition(")")[2].split()[1]) == pid:
                     found += [int(entry), *descendants(int(entry))]
     return found
