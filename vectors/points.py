@@ -186,7 +186,7 @@ def points_upsert(connection: Connection, collection: Collection, *, namespace: 
 
 
 def fault(batch: Batch, order, metric: str) -> InvalidError | None:
-    """The first point of a batch, and the part of it, that the database would refuse; None when all is well."""
+    """What the database would refuse of a batch: the first point and its part; None when all is well."""
     for at in order:
         places = batch.places(at)
         try:

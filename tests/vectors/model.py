@@ -99,7 +99,8 @@ class Model:
             (
                 key
                 for key, point in self.points.items()
-                if (namespace is None or key[0] == namespace) and (filter is None or matches(filter, point[2]))
+                if (namespace is None or key[0] == namespace)
+                and (filter is None or matches(filter, point[2]))
             ),
             key=lambda key: (key[0].encode(), key[1].encode()),
         )

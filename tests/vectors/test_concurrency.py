@@ -52,7 +52,8 @@ def test_upserts_of_the_same_ids_never_deadlock(client, collection):
     def read():
         for _ in range(30):
             answer = client.post(
-                f"collections/{name}/query", {"vector": [1, 1], "top_k": 100, "include": ["vector", "metadata"]}
+                f"collections/{name}/query",
+                {"vector": [1, 1], "top_k": 100, "include": ["vector", "metadata"]},
             )
             for match in answer.json["matches"]:
                 assert match["vector"] == [match["metadata"]["by"], match["metadata"]["turn"]]

@@ -9,9 +9,27 @@ from hypothesis import strategies as st
 from tests.vectors.model import matches
 from vectors import filters
 
-TEXTS = st.sampled_from(["", "a", "b", "å", "日本", "\U0001f600", '"', "\\", "a'b", "$", "\n\t\x01", "ﬀ", "Z", "1"])
+TEXTS = st.sampled_from(
+    ["", "a", "b", "å", "日本", "\U0001f600", '"', "\\", "a'b", "$", "\n\t\x01", "ﬀ", "Z", "1"]
+)
 NUMBERS = st.sampled_from(
-    [0, -0.0, 1, -1, 1.0, 0.1, 1e-300, 5e-324, 1.7976931348623157e308, -2.5, 2**53, 2**53 + 1, 2**63, 10**25, 3]
+    [
+        0,
+        -0.0,
+        1,
+        -1,
+        1.0,
+        0.1,
+        1e-300,
+        5e-324,
+        1.7976931348623157e308,
+        -2.5,
+        2**53,
+        2**53 + 1,
+        2**63,
+        10**25,
+        3,
+    ]
 )
 SCALARS = st.one_of(st.none(), st.booleans(), TEXTS, NUMBERS)
 KEYS = st.sampled_from(["a", "b", "c d", "å", '"', "$x", "0"])
@@ -51,7 +69,9 @@ FILTERS = st.recursive(
 @example(filter={"a": {"$ne": 1}}, documents=[{}, {"a": 1}, {"a": [1, 2]}, {"a": "1"}, {"a": None}])
 @example(filter={"a.b": 1}, documents=[{"a": [{"b": 1}, 3]}, {"a": {"b": [1]}}, {"a": [[{"b": 1}]]}])
 @example(filter={"a": {"$in": []}}, documents=[{"a": 1}])
-@example(filter={"a": {"$gt": -1}}, documents=[{"a": "x"}, {"a": 0}, {"a": [[5]]}, {"a": True}, {"a": [[[5]]]}])
+@example(
+    filter={"a": {"$gt": -1}}, documents=[{"a": "x"}, {"a": 0}, {"a": [[5]]}, {"a": True}, {"a": [[[5]]]}]
+)
 def test_as_the_evaluator(pool, filter, documents):
     expected = [matches(filter, document) for document in documents]
     with pool.connection() as connection:
