@@ -70,7 +70,9 @@ def remembered(token: str) -> Actor | None:
 def actor_for_token(token: str) -> Actor:
     """The actor of an API key or JWT; UnauthenticatedError says what is wrong with it."""
     if not token or len(token) > LONGEST_TOKEN or not token.isascii():
-        raise UnauthenticatedError("This is neither an API key nor a token of this server.", code="invalid_token")
+        raise UnauthenticatedError(
+            "This is neither an API key nor a token of this server.", code="invalid_token"
+        )
     digest = _digest(token)
     now = time.monotonic()
     known = _remembered.get(digest)
@@ -138,7 +140,7 @@ def _of_membership(membership: Membership) -> Actor:
 
 
 def actor_for_user(user: User, project: str | None = None) -> Actor | None:
-    """A user's actor in a project given by id or name, by default the one joined first; None when not a member."""
+    """A user's actor in a project by id or name, else in the one joined first; None when not a member."""
     memberships = Membership.objects.select_related("user", "project").filter(user=user).order_by("pk")
     found = next((m for m in memberships if not project or project in (m.project_id, m.project.name)), None)
     return _of_membership(found) if found and user.is_active else None

@@ -33,9 +33,7 @@ def count(subject: str, *, most: int, window_seconds: int) -> None:
             tries = _counts[key] = _counts.get(key, 0) + 1
     if tries > most:
         seconds = max(1, int(window_seconds - into) + 1)
-        raise TooManyRequestsError(
-            f"Too many tries; try again in {seconds} s.", retry_after_seconds=seconds
-        )
+        raise TooManyRequestsError(f"Too many tries; try again in {seconds} s.", retry_after_seconds=seconds)
 
 
 def count_sign_in(username: str, address: str) -> None:

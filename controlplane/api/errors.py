@@ -108,7 +108,12 @@ def _invalid(errors: list[dict]) -> InvalidError:
 
 
 def _of_drf(error: drf.APIException) -> ProblemError:
-    codes = {400: "malformed", 405: "method_not_allowed", 406: "not_acceptable", 415: "unsupported_media_type"}
+    codes = {
+        400: "malformed",
+        405: "method_not_allowed",
+        406: "not_acceptable",
+        415: "unsupported_media_type",
+    }
     problem = ProblemError(str(error.detail), code=codes.get(error.status_code, "bad_request"))
     problem.status = error.status_code
     if isinstance(error, drf.UnsupportedMediaType):

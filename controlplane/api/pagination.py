@@ -15,7 +15,7 @@ DEFAULT_LIMIT, LARGEST_LIMIT = 50, 200
 
 
 class ListQuery(StrictSerializer):
-    """Query of a list. `sorts` maps what ?sort takes to model fields that are never null; first is default."""
+    """Query of a list. `sorts` maps what ?sort takes to fields that are never null, the default first."""
 
     sorts: dict[str, str] = {"-created_at": "-pk", "created_at": "pk"}
 

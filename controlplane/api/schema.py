@@ -1,5 +1,6 @@
 """OpenAPI 3.1 from the views' routes, plus what is served outside of Django's views."""
 
+from django.conf import settings
 from django.utils.module_loading import import_string
 from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -63,7 +64,9 @@ class RouteSchema(AutoSchema):
 
     def _words(self) -> list[str]:
         path = self.path.removeprefix("/api/v1/").replace("-", "_")
-        return [f"by_{part.strip('{}')}" if part.startswith("{") else part for part in path.split("/") if part]
+        return [
+            f"by_{part.strip('{}')}" if part.startswith("{") else part for part in path.split("/") if part
+        ]
 
     def get_summary(self) -> str:
         return self.route.summary
@@ -113,6 +116,7 @@ class RouteSchema(AutoSchema):
         operation = super().get_operation(path, path_regex, path_prefix, method, registry)
         if operation is None:
             return None
+        self.resolve_serializer(Problem, "response")
         if self.method == "DELETE" and self.route.body is not Empty:
             body = self.resolve_serializer(self.route.body, "request")
             operation["requestBody"] = {
@@ -124,7 +128,10 @@ class RouteSchema(AutoSchema):
         for status in self.route.answers:
             if status == 202:
                 operation["responses"]["202"]["headers"] = {
-                    "Location": {"schema": {"type": "string"}, "description": "Where to follow the operation."}
+                    "Location": {
+                        "schema": {"type": "string"},
+                        "description": "Where to follow the operation.",
+                    }
                 }
         for status in self._problem_statuses():
             operation["responses"][status] = {"$ref": f"#/components/responses/Problem{status}"}
@@ -146,10 +153,6 @@ class RouteSchema(AutoSchema):
 
 def add_shared_parts(result, generator, request, public):
     """Postprocessing hook: the problem answers, and the paths that apps serve outside of Django."""
-    schema = RouteSchema()
-    schema.registry, schema.method, schema.path, schema.view = generator.registry, "GET", "", None
-    schema.resolve_serializer(Problem, "response")
-    result["components"] = generator.registry.build({})
     responses = result["components"].setdefault("responses", {})
     for status, description in PROBLEMS.items():
         responses[f"Problem{status}"] = {
@@ -160,8 +163,6 @@ def add_shared_parts(result, generator, request, public):
             responses[f"Problem{status}"]["headers"] = {
                 "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}
             }
-    from django.conf import settings
-
     for name in settings.OPENAPI_FRAGMENTS:
         for path, item in import_string(name)().items():
             result["paths"].setdefault(path, {}).update(item)

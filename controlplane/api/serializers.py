@@ -15,9 +15,18 @@ class StrictSerializer(serializers.Serializer):
             if unknown:
                 told = f"known are: {', '.join(sorted(known))}." if known else "no field is taken here."
                 raise serializers.ValidationError(
-                    {name: serializers.ErrorDetail(f"Unknown field; {told}", "unknown_field") for name in unknown}
+                    {
+                        name: serializers.ErrorDetail(f"Unknown field; {told}", "unknown_field")
+                        for name in unknown
+                    }
                 )
         return super().to_internal_value(data)
+
+
+class JsonObject(serializers.DictField):
+    """An object whose values may be any JSON."""
+
+    child = serializers.JSONField(allow_null=True)
 
 
 class Empty(StrictSerializer):
