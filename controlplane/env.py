@@ -57,6 +57,14 @@ class Env:
             raise ImproperlyConfigured(f"{name}={number} is not between {least} and {most}.")
         return number
 
+    def ports(self, name: str, default: str, *, doc: str) -> range:
+        """The setting as a range of TCP ports, written `first-last`."""
+        text = self.text(name, default, doc=doc)
+        first, _, last = text.partition("-")
+        if not (first.isdigit() and last.isdigit() and 1024 <= int(first) <= int(last) <= 65535):
+            raise ImproperlyConfigured(f"{name}={text!r}: write first-last, within 1024 and 65535.")
+        return range(int(first), int(last) + 1)
+
     def boolean(self, name: str, default: bool, *, doc: str) -> bool:
         """The setting as true or false."""
         text = self.text(name, "true" if default else "false", doc=doc).lower()
