@@ -258,7 +258,9 @@ else:
         doc="Networks that may read /metrics of the web role; never through a proxy.",
     )
     # (regular expression, dotted path) of ASGI applications that take a request before Django does.
-    ASGI_MOUNTS = []
+    ASGI_MOUNTS = [(r"/api/v1/targets/[^/]+/vectors(/|\Z)", "deployments.gateway.application")]
+    # Who calls this installation's own vector API; targets have their own authentication.
+    VECTORS_AUTHENTICATE = "controlplane.api.authentication.vectors_caller"
     # Called with the first project on a start until each has worked once; see controlplane/first_start.py.
     FIRST_START_HOOKS = ["deployments.first_start.create_local_target"]
     # Called with the data directory when `manage.py up` stops, after the worker and before the servers.

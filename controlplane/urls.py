@@ -12,5 +12,6 @@ urlpatterns = [
     path("api/v1/", include("controlplane.api.urls")),
     path("api/v1/", include("worker.api.urls")),
     path("api/v1/", include("deployments.api.urls")),
+    path("api/v1/vectors", include("vectors.urls")),
     path("api/", include("controlplane.api.documentation")),
 ]

@@ -173,12 +173,14 @@ class MemberView(ApiView):
         """Takes effect within seconds, also for tokens that are in use."""
         found = selectors.member_find(self.project, member)
         role = self.values.get("role", found.role)
-        return self.answer(members.member_update(member=found, role=role, changed_by=self.actor.name))
+        return self.answer(
+            members.member_change_role(membership=found, role=role, changed_by=self.actor.name)
+        )
 
     def delete(self, request, member):
         """The user stays; the project keeps at least one administrator."""
         found = selectors.member_find(self.project, member)
-        members.member_remove(member=found, removed_by=self.actor.name)
+        members.member_remove(membership=found, removed_by=self.actor.name)
         return Response(status=204)
 
 

@@ -85,5 +85,14 @@ def test_a_given_request_id_is_kept(viewer):
 
 def test_names_with_odd_characters_are_not_found(viewer):
     for name in ("%00", "a%00b", "..%2f..", "tgt_x", "tgt_" + "z" * 26, "%F0%9F%92%A5", "x" * 3000):
-        for path in ("targets", "operations", "plans", "rollouts", "releases", "members", "api-keys", "projects"):
+        for path in (
+            "targets",
+            "operations",
+            "plans",
+            "rollouts",
+            "releases",
+            "members",
+            "api-keys",
+            "projects",
+        ):
             assert_problem(viewer.get(f"{path}/{name}"), 404)
