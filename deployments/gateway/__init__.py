@@ -5,6 +5,6 @@ tries again on another one when that is safe, and streams the answer back. What 
 vectors is decided by the target, from the role in the token that the gateway sends along.
 """
 
-from deployments.gateway.application import Gateway
+from deployments.gateway.asgi import Gateway
 
 application = Gateway()

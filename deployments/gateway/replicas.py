@@ -64,11 +64,16 @@ class Entry:
     used_at: float = 0.0
     chosen: int = 0
 
+    def ready(self) -> list[Backend]:
+        """The replicas that serve; UnavailableError when there is none."""
+        found = [backend for backend in self.backends.values() if backend.status == ReplicaStatus.READY]
+        if not found:
+            raise no_replica(self)
+        return found
+
     def choose(self, tried: list[str]) -> Backend:
         """The ready replica with the least in flight, not tried and not ejected if there is such a one."""
-        ready = [backend for backend in self.backends.values() if backend.status == ReplicaStatus.READY]
-        if not ready:
-            raise no_replica(self)
+        ready = self.ready()
         now = time.monotonic()
         self.chosen += 1
         best = min(

@@ -96,13 +96,14 @@ class Gateway:
         resources = self.resources
         entry = await resources.table.entry(actor.project, call.target)
         state["target"] = entry.name
+        # Before the body is read, which may be long.
+        entry.ready()
         if not entry.jwt_secret:
             raise UnavailableError(
                 f"{entry.name} is {entry.status}: it has no key to be called with yet.",
                 code="no_ready_replica",
                 retry_after_seconds=2,
             )
-        entry.choose([])
         token = callers.target_token(entry.target_id, entry.jwt_secret, actor)
         outgoing = _forwarded_headers(scope, headers, request_id, token)
         query = quote(scope.get("query_string", b""), safe=_QUERY_SAFE)
