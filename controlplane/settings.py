@@ -190,7 +190,7 @@ else:
         }
     ]
     STATIC_URL = "/static/"
-    STATIC_ROOT = DATA_DIR / "static"
+    # WhiteNoise serves the apps' own folders; nothing is collected.
     STATICFILES_DIRS = [BASE_DIR / "controlplane" / "static"]
     WHITENOISE_USE_FINDERS = True
     REST_FRAMEWORK = {
@@ -331,5 +331,12 @@ LOGGING = {
     "formatters": {"line": {"()": "controlplane.log.LineFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {"django.request": {"level": "ERROR"}, "django.server": {"level": "WARNING"}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "django.server": {"level": "WARNING"},
+        # A line for every task that beat sends and a worker takes would hide all others.
+        "celery.beat": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
 }

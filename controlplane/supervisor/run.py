@@ -34,7 +34,10 @@ class Started:
 
 
 class Supervisor:
-    """Runs the children of one data directory. `ready` is called once, when all of them work."""
+    """Runs the children of one data directory. `ready` is called once, when all of them work.
+
+    `began` is the time.monotonic() from which the start is measured.
+    """
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Supervisor:
         ready: Callable[[Started], None],
         embedded_postgres: bool,
         embedded_redis: bool,
+        began: float,
     ):
         self.layout = layout
         self.lock = lock
@@ -57,7 +61,7 @@ class Supervisor:
         self._embedded_postgres = embedded_postgres
         self._embedded_redis = embedded_redis
         self._children: dict[str, Child] = {}
-        self._began = time.monotonic()
+        self._began = began
         self._stop = asyncio.Event()
         self._signals = 0
         self._log = LogFile(layout.logs, "up")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from django.conf import settings
@@ -52,6 +53,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
 
     def _up(self, port: int, host: str, report_fd: int | None) -> None:
+        began = time.monotonic()
         # A detached start tells its few words to the one who asked and its lines to the files alone.
         report = os.fdopen(report_fd, "w") if report_fd is not None else None
         console = Console(quiet=report is not None, stream=report or sys.stdout)
@@ -79,6 +81,7 @@ class Command(BaseCommand):
                 ready=lambda started: self._tell(console, report, layout, started),
                 embedded_postgres=own_postgres,
                 embedded_redis=own_redis,
+                began=began,
             )
             asyncio.run(supervisor.run())
         except OSError as error:
