@@ -238,7 +238,7 @@ async def test_killed_and_replaced_under_load_without_a_failure(call, upstreams,
             statuses.append((await call("POST", QUERY, b"{}")).status_code)
 
     loads = [asyncio.create_task(load()) for _ in range(8)]
-    for round in range(3):
+    for _ in range(3):
         await asyncio.sleep(0.2)
         port = upstreams[0].port
         upstreams[0].runner.server.connections[0].transport.abort()
