@@ -63,6 +63,7 @@ VECTORS = {
     ),
     "region": env.text("CLUSTER_REGION", doc="Region this replica runs in; shown at /health."),
     "cloud": env.text("CLOUD_PROVIDER", doc="Cloud this replica runs on; shown at /health."),
+    "replica_dir": env.text("AINDUS_REPLICA_DIR", doc="Folder of one replica: its lock and replica.json."),
     "workers": env.integer(
         "AINDUS_API_WORKERS", 1, least=1, most=64, doc="Processes of one vector API replica."
     ),
