@@ -230,8 +230,11 @@ else:
             "controlplane.api.schema.add_shared_parts",
         ],
     }
-    # Functions that give the OpenAPI path items of what is served outside of Django's views.
-    OPENAPI_FRAGMENTS = []
+    # (module with `paths(prefix, tag)` and `schemas()`, prefix, tag) of what DRF's views do not serve.
+    OPENAPI_FRAGMENTS = [
+        ("vectors.openapi", "/api/v1/vectors", "Vectors"),
+        ("vectors.openapi", "/api/v1/targets/{target}/vectors", "Vectors of a target"),
+    ]
     OPERATION_LEASE_SECONDS = env.integer(
         "AINDUS_OPERATION_LEASE_SECONDS",
         20,
