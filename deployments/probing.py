@@ -287,13 +287,8 @@ def _settle_target(
     row = Target.objects.filter(pk=target.pk, status=target.status)
     if target.status == TargetStatus.READY and health in (Health.DEGRADED, Health.UNHEALTHY):
         row.update(status=TargetStatus.DEGRADED, status_reason=reason)
-    elif target.status == TargetStatus.DEGRADED and health == Health.HEALTHY and not is_busy:
-        # Of another release than it should be, they are for reconciliation to replace.
-        if all(replica.release_id == target.release_id for replica in serving):
-            row.update(status=TargetStatus.READY, status_reason="")
-
-
-def seconds_since_last_round(now: datetime) -> float | None:
-    """How long ago a round ended; None when none ever did."""
-    at = ProbeHeartbeat.objects.filter(pk=1).values_list("at", flat=True).first()
-    return None if at is None else (now - at).total_seconds()
+        return
+    # Of another release than it should be, they are for reconciliation to replace.
+    is_whole = health == Health.HEALTHY and all(r.release_id == target.release_id for r in serving)
+    if target.status == TargetStatus.DEGRADED and is_whole and not is_busy:
+        row.update(status=TargetStatus.READY, status_reason="")
