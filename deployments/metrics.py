@@ -148,8 +148,8 @@ def series(target: Target, since: datetime, until: datetime, step_seconds: int |
 
     `points` has every step of the range, oldest first, at most about 300 unless a step is asked for: {at,
     requests_per_second, errors_per_second, error_rate (0 to 1), p50_ms, p95_ms, p99_ms, memory_bytes}; None
-    where nothing was measured, and for rates of nothing. `collections` is {name: [{at, points, bytes}]} of the
-    largest ones, `annotations` [{at, kind: rollout | health, id, text, status}].
+    where nothing was measured, and for shares of nothing. `collections` is {name: [{at, points, bytes}]} of
+    the largest ones, `annotations` [{at, kind: rollout | health, id, text, status}].
     """
     resolution, step = resolution_and_step(since, until, step_seconds, database_now())
     start = datetime.fromtimestamp(int(since.timestamp()) // step * step, UTC)

@@ -7,7 +7,7 @@ ended ones belong to the operation that moves them and to reconciliation.
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import Max, Q
