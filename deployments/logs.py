@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db.models import Q
 
 from controlplane.errors import InvalidError, NotFoundError, UnavailableError
@@ -64,7 +65,9 @@ def _decode(cursor: str) -> dict[str, _Place]:
     try:
         plain = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         return {
-            str(replica): _Place(str(at), datetime.fromisoformat(checked) if checked else None)
+            str(replica): _Place(
+                str(at), datetime.fromisoformat(checked).astimezone(UTC) if checked else None
+            )
             for replica, (at, checked) in plain.items()
         }
     except (ValueError, TypeError, AttributeError, binascii.Error):
@@ -81,11 +84,10 @@ def replicas_with_logs(
     """Replicas whose logs are kept and may have lines of the range, the newest MOST_REPLICAS of them."""
     rows = Replica.objects.filter(target=target)
     if replica:
-        found = rows.filter(pk=replica) if replica.startswith("rep_") else rows.none()
-        found = list(found)
-        if not found:
-            raise NotFoundError(f"{target.name} has no replica {replica[:60]}.")
-        return found
+        try:
+            return [rows.get(pk=replica)]
+        except (Replica.DoesNotExist, ValidationError):
+            raise NotFoundError(f"{target.name} has no replica {replica[:60]}.") from None
     kept = database_now() - timedelta(hours=settings.REPLICA_KEEP_HOURS)
     ended_after = max(kept, since) if since else kept
     rows = rows.filter(Q(status__in=LIVE_REPLICA) | Q(stopped_at__gte=ended_after))

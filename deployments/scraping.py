@@ -52,7 +52,7 @@ class Scrape:
 
 @dataclass
 class Delta:
-    """What happened between two scrapes; `buckets` are as `BUCKET_BOUNDS_SECONDS` has them, not cumulative."""
+    """What happened between two scrapes; `buckets` are those of a MetricPoint, not cumulative."""
 
     good: int = 0
     errors: int = 0
@@ -144,7 +144,7 @@ def floor(at: datetime, seconds: int) -> datetime:
 
 
 def spread(since: datetime, until: datetime, counted: Delta) -> list[tuple[datetime, float, Delta]]:
-    """(interval start, seconds covered, share) for every raw interval between two scrapes, summing exactly."""
+    """(interval start, seconds covered, share) of each raw interval between two scrapes; sums exactly."""
     whole = (until - since).total_seconds()
     pieces = []
     at = floor(since, RAW_SECONDS)
