@@ -299,6 +299,30 @@ else:
     REPLICA_KEEP_HOURS = env.integer(
         "AINDUS_REPLICA_KEEP_HOURS", 24, least=1, doc="How long the logs of a replica that ended are kept."
     )
+    # Days that metric points are kept, by the length of their interval in seconds.
+    METRICS_KEEP_DAYS = {
+        15: env.integer(
+            "AINDUS_METRICS_KEEP_15S_DAYS",
+            2,
+            least=1,
+            most=90,
+            doc="Days that metrics are kept at 15 s resolution.",
+        ),
+        300: env.integer(
+            "AINDUS_METRICS_KEEP_5M_DAYS",
+            30,
+            least=1,
+            most=1000,
+            doc="Days that metrics are kept at 5 min resolution.",
+        ),
+        3600: env.integer(
+            "AINDUS_METRICS_KEEP_1H_DAYS",
+            400,
+            least=1,
+            most=10_000,
+            doc="Days that metrics at 1 h resolution and changes of health are kept.",
+        ),
+    }
     # How often the gateway reads anew which replicas are ready.
     GATEWAY_REFRESH_SECONDS = 1
     # What beat sends, and how often in seconds. A message that waited longer than `expires` is dropped.
@@ -318,6 +342,21 @@ else:
             "task": "deployments.reconcile",
             "schedule": 2.0,
             "options": {"expires": 2, "queue": "maintenance"},
+        },
+        "probe": {
+            "task": "deployments.probe",
+            "schedule": 3.0,
+            "options": {"expires": 3, "queue": "maintenance"},
+        },
+        "scrape": {
+            "task": "deployments.scrape",
+            "schedule": 15.0,
+            "options": {"expires": 15, "queue": "maintenance"},
+        },
+        "roll_up": {
+            "task": "deployments.roll_up",
+            "schedule": 60.0,
+            "options": {"expires": 60, "queue": "maintenance"},
         },
         "tidy_replicas": {
             "task": "deployments.tidy_replicas",
