@@ -1,5 +1,20 @@
 """What every page's template is given."""
 
+from controlplane import __version__
+from controlplane.permissions import ACTIONS, allowed, membership, memberships
+
 
 def navigation(request) -> dict:
-    return {}
+    """The current project, what the user may do in it, and the theme."""
+    context = {"version": __version__, "request_id": getattr(request, "request_id", "")}
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return context | {"theme": "system", "can": {}}
+    held = membership(request)
+    return context | {
+        "theme": user.theme,
+        "membership": held,
+        "project": held.project if held else None,
+        "memberships": memberships(request),
+        "can": {action.replace(".", "_"): allowed(request, action) for action in ACTIONS},
+    }
