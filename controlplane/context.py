@@ -1,7 +1,8 @@
-"""What every page's template is given."""
+"""What every page is given."""
 
 from controlplane import __version__
-from controlplane.permissions import ACTIONS, allowed, membership, memberships
+from controlplane.pages.access import allowed, membership, memberships
+from controlplane.permissions import ROLE_FOR
 
 
 def navigation(request) -> dict:
@@ -16,5 +17,5 @@ def navigation(request) -> dict:
         "membership": held,
         "project": held.project if held else None,
         "memberships": memberships(request),
-        "can": {action.replace(".", "_"): allowed(request, action) for action in ACTIONS},
+        "can": {action.replace(".", "_"): allowed(request, action) for action in ROLE_FOR},
     }

@@ -1,89 +1,52 @@
-"""Who may do what on a page: one table of actions, asked in one place."""
-
-from functools import wraps
-
-from django.contrib.auth.decorators import login_required
+"""Which role each action needs: the one table that the REST API, the gateway and the dashboard ask."""
 
 from controlplane.errors import ForbiddenError
-from controlplane.models import Membership, Role
+from controlplane.models import Role
 
-# The least role of each action. The role of the membership in the current project counts.
-ACTIONS: dict[str, Role] = {
-    "project.read": Role.VIEWER,
-    "target.create": Role.OPERATOR,
-    "target.operate": Role.OPERATOR,
-    "target.update": Role.OPERATOR,
-    "target.protect": Role.ADMIN,
-    "target.destroy": Role.ADMIN,
-    "operation.control": Role.OPERATOR,
-    "data.write": Role.OPERATOR,
-    "data.delete": Role.ADMIN,
-    "member.manage": Role.ADMIN,
-    "key.manage": Role.ADMIN,
-    "audit.read": Role.ADMIN,
+VIEWER, OPERATOR, ADMIN = Role.VIEWER, Role.OPERATOR, Role.ADMIN
+
+ROLE_FOR: dict[str, Role] = {
+    "project.read": VIEWER,
+    "member.read": VIEWER,
+    "member.add": ADMIN,
+    "member.update": ADMIN,
+    "member.remove": ADMIN,
+    "api_key.read": VIEWER,
+    "api_key.create": ADMIN,
+    "api_key.revoke": ADMIN,
+    "audit.read": VIEWER,
+    "operation.read": VIEWER,
+    "operation.cancel": OPERATOR,
+    "operation.retry": OPERATOR,
+    "provider.read": VIEWER,
+    "target.read": VIEWER,
+    "target.create": OPERATOR,
+    "target.update": OPERATOR,
+    "target.protect": ADMIN,
+    "target.destroy": ADMIN,
+    "target.scale": OPERATOR,
+    "target.restart": OPERATOR,
+    "target.rollback": OPERATOR,
+    "plan.read": VIEWER,
+    "plan.create": OPERATOR,
+    "plan.apply": OPERATOR,
+    "release.read": VIEWER,
+    "release.create": OPERATOR,
+    "rollout.read": VIEWER,
+    "rollout.create": OPERATOR,
+    "rollout.control": OPERATOR,
 }
-PROJECT_IN_SESSION = "project"
 
 
-class NoProjectError(ForbiddenError):
-    """You are a member of no project yet. Ask an administrator to add you to one."""
-
-    code = "no_project"
-
-
-def memberships(request) -> list[Membership]:
-    """The signed-in user's memberships by project name, read once a request."""
-    if not hasattr(request, "_memberships"):
-        request._memberships = (
-            list(request.user.memberships.select_related("project").order_by("project__name"))
-            if request.user.is_authenticated
-            else []
-        )
-    return request._memberships
+def may(role: str, action: str) -> bool:
+    """Whether a role may do an action; KeyError for an action that is not in the table."""
+    return Role(role).includes(ROLE_FOR[action])
 
 
-def membership(request) -> Membership | None:
-    """The membership in the project that the session chose, else the first one."""
-    known = memberships(request)
-    chosen = request.session.get(PROJECT_IN_SESSION)
-    return next((one for one in known if one.project_id == chosen), known[0] if known else None)
-
-
-def allowed(request, action: str) -> bool:
-    """Whether the signed-in user may do this in the current project."""
-    held = membership(request)
-    return held is not None and Role(held.role).includes(ACTIONS[action])
-
-
-def require(request, action: str) -> Membership:
-    """The membership that allows this; ForbiddenError that names the role it takes."""
-    held = membership(request)
-    if held is None:
-        raise NoProjectError()
-    if not Role(held.role).includes(ACTIONS[action]):
+def require(role: str, action: str) -> None:
+    """ForbiddenError unless the role may do the action."""
+    if not may(role, action):
         raise ForbiddenError(
-            f"This needs the role {ACTIONS[action].value}; yours in {held.project.name} is {held.role}. "
-            "Ask an administrator of the project to do it or to change your role."
+            f"This needs the role {ROLE_FOR[action].value}; yours is {role}. Ask an administrator of the project.",
+            required_role=ROLE_FOR[action].value,
         )
-    return held
-
-
-def page(action: str = "project.read", *, post: str | None = None):
-    """A page of the signed-in: `action` to see it, `post` to send it; sets `request.project`."""
-
-    def decorate(view):
-        @login_required
-        @wraps(view)
-        def guarded(request, *args, **kwargs):
-            wanted = post if post and request.method == "POST" else action
-            request.project = require(request, wanted).project
-            return view(request, *args, **kwargs)
-
-        return guarded
-
-    return decorate
-
-
-def actor(request) -> str:
-    """The signed-in user, as the audit log names it."""
-    return f"user:{request.user.get_username()}"

@@ -84,6 +84,7 @@ else:
     ]
     MIDDLEWARE = [
         "controlplane.middleware.RequestIdMiddleware",
+        "controlplane.middleware.MetricsMiddleware",
         "django.middleware.security.SecurityMiddleware",
         "whitenoise.middleware.WhiteNoiseMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
@@ -93,6 +94,7 @@ else:
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "django_htmx.middleware.HtmxMiddleware",
+        "controlplane.pages.middleware.PagesMiddleware",
     ]
     AUTH_USER_MODEL = "controlplane.User"
     AUTH_PASSWORD_VALIDATORS = [
@@ -103,6 +105,7 @@ else:
         },
         {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     ]
+    MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
     LOGIN_URL = "/sign-in/"
     LOGIN_REDIRECT_URL = "/"
     LOGOUT_REDIRECT_URL = "/sign-in/"
@@ -117,6 +120,7 @@ else:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_CONTENT_TYPE_NOSNIFF = True
     X_FRAME_OPTIONS = "DENY"
+    CSRF_FAILURE_VIEW = "controlplane.pages.errors.csrf_failure"
     TEMPLATES = [
         {
             "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -178,9 +182,26 @@ else:
         "AINDUS_WORKER_QUEUES", "operations,maintenance", doc="Queues this worker takes work from."
     )
 
+    METRICS_NETWORKS = env.words(
+        "AINDUS_METRICS_NETWORKS",
+        "127.0.0.0/8,::1/128",
+        doc="Networks that may read /metrics of the web role; never through a proxy.",
+    )
+    # (regular expression, dotted path) of ASGI applications that take a request before Django does.
+    ASGI_MOUNTS = []
+    # Called with the first project on a start until each has worked once; see controlplane/first_start.py.
+    FIRST_START_HOOKS = ["deployments.first_start.create_local_target"]
+    # Called with the data directory when `manage.py up` stops, after the worker and before the servers.
+    STOP_HOOKS = ["deployments.runtimes.processes.stop_all"]
+
     API_IMAGE = f"aindusdb/api:{__version__}"
     # What beat sends, and how often in seconds. A message that waited longer than `expires` is dropped.
     BEAT_SCHEDULE = {
+        "heartbeat": {
+            "task": "controlplane.heartbeat",
+            "schedule": 5.0,
+            "options": {"expires": 5, "queue": "maintenance"},
+        },
         "sweep": {"task": "worker.sweep", "schedule": 2.0, "options": {"expires": 2, "queue": "maintenance"}},
     }
 

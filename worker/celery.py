@@ -4,7 +4,7 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings")
 
-from celery import Celery
+from celery import Celery, signals
 from django.conf import settings
 from kombu import Queue
 
@@ -40,3 +40,13 @@ app.conf.update(
     beat_max_loop_interval=1,
 )
 app.autodiscover_tasks()
+
+
+@signals.worker_init.connect
+def refuse_unknown_operations(**kwargs):
+    """A worker that lacks the code of an unfinished operation must not start and let it lie."""
+    from worker.handlers import check_unfinished_operations
+
+    problems = check_unfinished_operations(None)
+    if problems:
+        raise SystemExit("\n".join(f"{problem.msg} {problem.hint}" for problem in problems))

@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from django.core.checks import Error, register
 
+from worker.outcomes import Cancelled, Outcome
+
 _registry: dict[str, type["OperationHandler"]] = {}
 
 
@@ -83,8 +85,6 @@ class OperationHandler:
 
     def cancel(self):
         """The step that carries out a cancellation; by default nothing needs undoing."""
-        from worker.outcomes import Cancelled
-
         return Cancelled()
 
     def failed(self, failure):
@@ -108,8 +108,7 @@ def operation(
             if issubclass(base, OperationHandler) and base is not OperationHandler
             for name, member in vars(base).items()
             if not name.startswith("_")
-            and callable(member)
-            and "Outcome" in str(getattr(member, "__annotations__", {}).get("return", ""))
+            and getattr(member, "__annotations__", {}).get("return") in (Outcome, "Outcome")
         }
         if first not in steps:
             raise ValueError(f"{kind}: the first step {first!r} is not a method that returns an Outcome")

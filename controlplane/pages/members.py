@@ -10,7 +10,7 @@ from controlplane.models import Membership, Role
 from controlplane.pages.forms import field_errors
 from controlplane.pages.lookup import row_or_404
 from controlplane.pages.paging import paginate
-from controlplane.permissions import actor, page
+from controlplane.pages.access import actor, page
 
 FIELDS = ("username", "role", "password", "email")
 
@@ -20,7 +20,7 @@ def _membership(request, member_id) -> Membership:
     return row_or_404(rows, project=request.project, pk=member_id)
 
 
-@page("member.manage")
+@page("member.update")
 def index(request):
     rows = Membership.objects.filter(project=request.project).select_related("user")
     wanted = request.GET.get("q", "").strip()
@@ -36,7 +36,7 @@ def index(request):
     return render(request, "controlplane/members.html", context)
 
 
-@page("member.manage")
+@page("member.update")
 def add(request):
     errors = {}
     if request.method == "POST":
@@ -55,7 +55,7 @@ def add(request):
     return render(request, "controlplane/member_add.html", context, status=422 if errors else 200)
 
 
-@page("member.manage")
+@page("member.update")
 @require_POST
 def change(request, member_id):
     held = _membership(request, member_id)
@@ -69,7 +69,7 @@ def change(request, member_id):
     return redirect("members")
 
 
-@page("member.manage")
+@page("member.update")
 def remove(request, member_id):
     held = _membership(request, member_id)
     if request.method == "POST":

@@ -6,7 +6,7 @@ from django.contrib.auth.views import LoginView
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
-from controlplane.permissions import PROJECT_IN_SESSION, memberships
+from controlplane.pages.access import PROJECT_IN_SESSION, memberships
 
 
 class SignInForm(AuthenticationForm):

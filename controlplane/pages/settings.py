@@ -15,7 +15,7 @@ from controlplane.models import ApiKey, AuditEntry, Role, User
 from controlplane.pages.forms import field_errors
 from controlplane.pages.lookup import row_or_404
 from controlplane.pages.paging import paginate
-from controlplane.permissions import actor, page
+from controlplane.pages.access import actor, page
 
 THEMES = [
     ("system", "Like the system", "Follows your device's light or dark setting."),
@@ -62,7 +62,7 @@ def password(request):
     return redirect("appearance")
 
 
-@page("key.manage")
+@page("api_key.create")
 def api_keys(request):
     """Keys with their use; a new key's text is shown this once."""
     errors, made = {}, None
@@ -105,7 +105,7 @@ def api_keys(request):
     return render(request, "controlplane/api_keys.html", context, status=422 if errors else 200)
 
 
-@page("key.manage")
+@page("api_key.create")
 def api_key_revoke_page(request, key_id):
     key = row_or_404(ApiKey, project=request.project, pk=key_id)
     if request.method == "POST":

@@ -6,7 +6,7 @@ from django.shortcuts import redirect, render
 
 from controlplane.errors import ProblemError
 from controlplane.pages.forms import field_errors
-from controlplane.permissions import actor, page
+from controlplane.pages.access import actor, page
 from deployments import services
 from deployments.models import LIVE_REPLICA, CollectionSize, Release, Rollout
 from deployments.pages.targets import tab_context, target_or_404
@@ -49,7 +49,7 @@ def environment(names: list[str], values: list[str]) -> dict[str, str]:
     return {name.strip(): value for name, value in zip(names, values, strict=False) if name.strip()}
 
 
-@page("target.operate")
+@page("rollout.create")
 def roll_out(request, name):
     """A release that exists, or an image and configuration that become one."""
     found = target_or_404(request, name)
@@ -96,7 +96,7 @@ def roll_out(request, name):
     )
 
 
-@page("target.operate")
+@page("target.rollback")
 def roll_back(request, name):
     found = target_or_404(request, name)
     served = (
@@ -116,7 +116,7 @@ def roll_back(request, name):
     return _run(request, "_roll_back.html", context, act)
 
 
-@page("target.operate")
+@page("target.scale")
 def scale(request, name):
     found = target_or_404(request, name)
     limits = provider_for(found.provider).spec_schema.get("properties", {}).get("replicas", {})
@@ -137,7 +137,7 @@ def scale(request, name):
     return _run(request, "_scale.html", context, act, ("replicas",))
 
 
-@page("target.operate")
+@page("target.restart")
 def restart(request, name):
     found = target_or_404(request, name)
     context = tab_context(

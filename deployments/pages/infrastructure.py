@@ -4,7 +4,7 @@ from django.shortcuts import redirect, render
 
 from controlplane.errors import ProblemError
 from controlplane.pages.forms import field_errors
-from controlplane.permissions import actor, page
+from controlplane.pages.access import actor, page
 from deployments import services
 from deployments.errors import ProviderError
 from deployments.models import Plan
@@ -47,7 +47,7 @@ def drift(request, name):
     return render(request, "deployments/_drift.html", context)
 
 
-@page("target.operate")
+@page("plan.create")
 def change(request, name):
     """The spec as a form; POST makes a plan to look at."""
     found = target_or_404(request, name)

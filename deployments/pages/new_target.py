@@ -6,7 +6,7 @@ from django.shortcuts import redirect, render
 from controlplane.errors import ProblemError
 from controlplane.pages.forms import field_errors
 from controlplane.pages.lookup import row_or_404
-from controlplane.permissions import actor, page
+from controlplane.pages.access import actor, page
 from deployments import services
 from deployments.models import Plan, Target
 from deployments.pages.plans import plan_context, shown_changes
@@ -98,7 +98,7 @@ def summary(request):
     return render(request, "deployments/_new_target_summary.html", context | _summary(request, context))
 
 
-@page(post="target.operate")
+@page(post="plan.apply")
 def plan(request, plan_id):
     """A plan as a difference; POST applies it."""
     rows = Plan.objects.filter(target__project=request.project).select_related("target")

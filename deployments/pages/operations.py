@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 from controlplane.errors import ProblemError
 from controlplane.pages.lookup import row_or_404
 from controlplane.pages.paging import paginate
-from controlplane.permissions import actor, page
+from controlplane.pages.access import actor, page
 from deployments.models import Rollout
 from deployments.pages import selectors
 from worker.handlers import registered
@@ -149,7 +149,7 @@ def operation(request, operation_id):
     return render(request, f"deployments/{template}", context)
 
 
-@page("operation.control")
+@page("operation.cancel")
 @require_POST
 def cancel(request, operation_id):
     held = _operation(request, operation_id)
@@ -161,7 +161,7 @@ def cancel(request, operation_id):
     return redirect("operation", held.pk)
 
 
-@page("operation.control")
+@page("operation.retry")
 @require_POST
 def retry(request, operation_id):
     held = _operation(request, operation_id)

@@ -2,7 +2,7 @@
 
 from django.shortcuts import render
 
-from controlplane.permissions import page
+from controlplane.pages.access import page
 from deployments.pages import selectors
 from worker.models import Operation, OperationEvent
 
