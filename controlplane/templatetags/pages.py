@@ -258,3 +258,12 @@ def highlight(text: str, wanted: str):
         parts += [escape(text[place:found]), "<mark>", escape(text[found : found + len(sought)]), "</mark>"]
         place = found + len(sought)
     return mark_safe("".join([*parts, escape(text[place:])]))
+
+
+@register.simple_tag
+def took(thing):
+    """How long something that has `created_at` and `finished_at` ran."""
+    if not thing.finished_at:
+        return "—"
+    since = getattr(thing, "started_at", None) or thing.created_at
+    return seconds(thing.finished_at - since)
