@@ -267,3 +267,12 @@ def took(thing):
         return "—"
     since = getattr(thing, "started_at", None) or thing.created_at
     return seconds(thing.finished_at - since)
+
+
+@register.simple_tag
+def ago_text(text, empty: str = "never"):
+    """`ago` of a time that is RFC 3339 text, as an API gives it."""
+    try:
+        return ago(datetime.fromisoformat(text), empty)
+    except (TypeError, ValueError):
+        return ago(None, empty)
