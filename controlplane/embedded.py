@@ -224,6 +224,7 @@ def redis_command(layout: Layout) -> tuple[list[str], dict]:
         *("--save", ""),
         *("--appendonly", "no"),
         *("--daemonize", "no"),
+        *("--loglevel", "warning"),
     ], {}
 
 

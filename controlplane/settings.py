@@ -4,6 +4,8 @@ Role `api` is the vector API alone: it loads the app `vectors` and nothing of th
 """
 
 import os
+import secrets
+import sys
 from pathlib import Path
 
 from controlplane import __version__, embedded
@@ -36,9 +38,13 @@ DATABASE_URL = env.text(
 REDIS_URL = env.text("REDIS_URL", EMBEDDED.redis_url, doc="The Redis server; the embedded one when not set.")
 DATABASES = {"default": database_settings(DATABASE_URL, pool=ROLE == "web")}
 
-SECRET_KEY = env.secret(
-    "AINDUS_SECRET_KEY", EMBEDDED.secrets / "secret_key", doc="Signs sessions. Made on the first start."
-)
+if ROLE == "api":
+    # Role api signs nothing with it, and must start without a data directory.
+    SECRET_KEY = env.text("AINDUS_SECRET_KEY", None, doc="") or secrets.token_urlsafe(48)
+else:
+    SECRET_KEY = env.secret(
+        "AINDUS_SECRET_KEY", EMBEDDED.secrets / "secret_key", doc="Signs sessions. Made on the first start."
+    )
 ALLOWED_HOSTS = env.words(
     "AINDUS_ALLOWED_HOSTS",
     "*" if ROLE == "api" else "localhost,127.0.0.1,[::1]",
@@ -50,6 +56,56 @@ USE_TZ = True
 USE_I18N = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "controlplane.urls"
+
+VECTORS = {
+    "jwt_secret_key": env.text(
+        "JWT_SECRET_KEY", doc="Key (HS256) of the JWTs the vector API accepts; without it only API keys are."
+    ),
+    "region": env.text("CLUSTER_REGION", doc="Region this replica runs in; shown at /health."),
+    "cloud": env.text("CLOUD_PROVIDER", doc="Cloud this replica runs on; shown at /health."),
+    "workers": env.integer(
+        "AINDUS_API_WORKERS", 1, least=1, most=64, doc="Processes of one vector API replica."
+    ),
+    "threads": env.integer(
+        "AINDUS_API_THREADS", 2, least=1, most=64, doc="Threads of each of those processes."
+    ),
+    "max_body_bytes": env.integer(
+        "AINDUS_MAX_BODY_BYTES", 32 * 2**20, least=1024, doc="Largest request body of the vector API."
+    ),
+    "max_batch_points": env.integer(
+        "AINDUS_MAX_BATCH_POINTS",
+        10_000,
+        least=1,
+        most=100_000,
+        doc="Most points in one upsert, fetch or delete.",
+    ),
+    "max_top_k": env.integer(
+        "AINDUS_MAX_TOP_K", 10_000, least=1, most=100_000, doc="Greatest top_k of a query."
+    ),
+    "statement_timeout_ms": env.integer(
+        "AINDUS_STATEMENT_TIMEOUT_MS",
+        30_000,
+        least=10,
+        doc="How long one statement of the vector API may run.",
+    ),
+    "slow_request_ms": env.integer(
+        "AINDUS_SLOW_REQUEST_MS", 1000, least=0, doc="Requests of the vector API slower than this are logged."
+    ),
+    "access_log": env.boolean(
+        "AINDUS_ACCESS_LOG", True, doc="One log line for every request to the vector API."
+    ),
+    "index_memory_mib": env.integer(
+        "AINDUS_INDEX_MEMORY_MIB",
+        0,
+        doc="Most maintenance_work_mem of an index build; 0: the server's own setting.",
+    ),
+    "auto_index_points": env.integer(
+        "AINDUS_AUTO_INDEX_POINTS", 10_000, least=1, doc="Points from which an index is built by itself."
+    ),
+    "auto_index_pause_seconds": env.integer(
+        "AINDUS_AUTO_INDEX_PAUSE_SECONDS", 10, least=1, doc="How long writes must have paused before that."
+    ),
+}
 
 if ROLE == "api":
     INSTALLED_APPS = ["vectors"]
@@ -137,7 +193,7 @@ else:
         }
     ]
     STATIC_URL = "/static/"
-    STATIC_ROOT = DATA_DIR / "static"
+    # WhiteNoise serves the apps' own folders; nothing is collected.
     STATICFILES_DIRS = [BASE_DIR / "controlplane" / "static"]
     WHITENOISE_USE_FINDERS = True
     REST_FRAMEWORK = {
@@ -195,6 +251,33 @@ else:
     STOP_HOOKS = ["deployments.runtimes.processes.stop_all"]
 
     API_IMAGE = f"aindusdb/api:{__version__}"
+    API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
+    REPLICA_HOST = "127.0.0.1"
+    REPLICA_PORTS = env.ports(
+        "AINDUS_REPLICA_PORTS", "8100-8999", doc="TCP ports that replicas on this machine listen on."
+    )
+    REPLICA_READY_SECONDS = env.integer(
+        "AINDUS_REPLICA_READY_SECONDS",
+        20,
+        least=2,
+        most=3600,
+        doc="How long a new replica may take to become ready before its release is taken back.",
+    )
+    REPLICA_STOP_SECONDS = env.integer(
+        "AINDUS_REPLICA_STOP_SECONDS",
+        8,
+        least=0,
+        most=300,
+        doc="How long a stopping replica may finish its requests before it is killed.",
+    )
+    REPLICA_LOG_MIB = env.integer(
+        "AINDUS_REPLICA_LOG_MIB", 64, least=2, most=100_000, doc="Disk that one replica's log may take."
+    )
+    REPLICA_KEEP_HOURS = env.integer(
+        "AINDUS_REPLICA_KEEP_HOURS", 24, least=1, doc="How long the logs of a replica that ended are kept."
+    )
+    # How often the gateway reads anew which replicas are ready.
+    GATEWAY_REFRESH_SECONDS = 1
     # What beat sends, and how often in seconds. A message that waited longer than `expires` is dropped.
     BEAT_SCHEDULE = {
         "heartbeat": {
@@ -203,6 +286,16 @@ else:
             "options": {"expires": 5, "queue": "maintenance"},
         },
         "sweep": {"task": "worker.sweep", "schedule": 2.0, "options": {"expires": 2, "queue": "maintenance"}},
+        "reconcile": {
+            "task": "deployments.reconcile",
+            "schedule": 2.0,
+            "options": {"expires": 2, "queue": "maintenance"},
+        },
+        "tidy_replicas": {
+            "task": "deployments.tidy_replicas",
+            "schedule": 30.0,
+            "options": {"expires": 30, "queue": "maintenance"},
+        },
     }
 
 LOG_LEVEL = env.text(
@@ -217,5 +310,12 @@ LOGGING = {
     "formatters": {"line": {"()": "controlplane.log.LineFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {"django.request": {"level": "ERROR"}, "django.server": {"level": "WARNING"}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "django.server": {"level": "WARNING"},
+        # A line for every task that beat sends and a worker takes would hide all others.
+        "celery.beat": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
 }

@@ -7,7 +7,7 @@ import re
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import JSONField, Max
 
 from controlplane import audit
 from controlplane.errors import ConflictError, InvalidError
@@ -49,9 +49,13 @@ def target_spec(target: Target, spec: dict | None = None) -> TargetSpec:
 
 
 def _clean(instance, *, prefix: str = "") -> None:
-    """full_clean() whose failure is our own error, with the field's name."""
+    """full_clean() whose failure is our own error, with the field's name.
+
+    JSON fields are validated by their schemas; Django would call an empty object blank.
+    """
+    by_schema = {field.name for field in instance._meta.fields if isinstance(field, JSONField)}
     try:
-        instance.full_clean(validate_constraints=False)
+        instance.full_clean(exclude=by_schema, validate_constraints=False)
     except ValidationError as error:
         raise InvalidError(
             "Some values are not valid.",
@@ -215,7 +219,12 @@ def plan_apply(*, plan: Plan, requested_by: str) -> Operation:
             project=target.project,
             kind="target.provision",
             subject=target.subject,
-            input={"target": target.pk, "plan": plan.pk, "spec": plan.spec},
+            input={
+                "target": target.pk,
+                "plan": plan.pk,
+                "spec": plan.spec,
+                "before": target.spec if target.status in RUNNING_TARGET else None,
+            },
             created_by=requested_by,
         )
         plan.operation = operation.pk
@@ -263,13 +272,16 @@ def target_update(*, target: Target, requested_by: str, **changes) -> Target:
         return held
 
 
-def _submit(target: Target, kind: str, requested_by: str, **values) -> Operation:
+def _submit(
+    target: Target, kind: str, requested_by: str, *, retry_of: Operation | None = None, **values
+) -> Operation:
     operation = operation_submit(
         project=target.project,
         kind=kind,
         subject=target.subject,
         input={"target": target.pk, **values},
         created_by=requested_by,
+        retry_of=retry_of,
     )
     audit.record(
         project=target.project,
@@ -299,7 +311,7 @@ def target_destroy(*, target: Target, confirm: str, requested_by: str) -> Operat
                 'Switch the protection off first: PATCH {"deletion_protection": false}.',
                 code="deletion_protected",
             )
-        operation = _submit(held, "target.destroy", requested_by)
+        operation = _submit(held, "target.destroy", requested_by, status_before=held.status)
         Target.objects.filter(pk=held.pk).update(status=TargetStatus.DESTROYING, status_reason="")
         return operation
 
@@ -311,7 +323,9 @@ def target_scale(*, target: Target, replicas: int, requested_by: str) -> Operati
         held = _lock(target)
         _need_running(held, "scaling")
         spec = specs.validated_spec(engine, {**held.spec, "replicas": replicas}, prefix="")
-        operation = _submit(held, "target.scale", requested_by, replicas=spec["replicas"])
+        operation = _submit(
+            held, "target.scale", requested_by, replicas=spec["replicas"], before=held.desired_replicas
+        )
         held.spec, held.desired_replicas = spec, spec["replicas"]
         held.save(update_fields=["spec", "desired_replicas", "updated_at"])
         return operation
@@ -354,12 +368,22 @@ def rollout_start(
         return _start_rollout(held, release, "target.rollout", requested_by)
 
 
-def _start_rollout(target: Target, release: Release, kind: str, requested_by: str):
+def _start_rollout(target: Target, release: Release, kind: str, requested_by: str, retry_of=None):
     rollout = Rollout(target=target, release=release, previous=target.release, created_by=requested_by)
-    operation = _submit(target, kind, requested_by, rollout=rollout.pk, release=release.pk)
+    operation = _submit(target, kind, requested_by, retry_of=retry_of, rollout=rollout.pk, release=release.pk)
     rollout.operation = operation.pk
     rollout.save(force_insert=True)
     return rollout, operation
+
+
+def _served_before(target: Target) -> Release | None:
+    """The last release that served and is not the present one."""
+    rollouts = Rollout.objects.filter(target=target, status=RolloutStatus.SUCCEEDED)
+    for rollout in rollouts.select_related("release", "previous").order_by("-id"):
+        for release in (rollout.release, rollout.previous):
+            if release and release.pk != target.release_id:
+                return release
+    return None
 
 
 def rollback_start(*, target: Target, release: Release | None = None, requested_by: str):
@@ -368,16 +392,20 @@ def rollback_start(*, target: Target, release: Release | None = None, requested_
         held = _lock(target)
         _need_running(held, "a rollback")
         if release is None:
-            served = (
-                Rollout.objects.filter(target=held, status=RolloutStatus.SUCCEEDED)
-                .exclude(release=held.release)
-                .order_by("-id")
-                .first()
-            )
-            release = served.release if served else None
+            release = _served_before(held)
         if release is None or release.pk == held.release_id:
             raise ConflictError("No other release has served on this target.", code="nothing_to_roll_back_to")
         return _start_rollout(held, release, "target.rollback", requested_by)
+
+
+def rollout_retry(*, operation: Operation, requested_by: str) -> Operation:
+    """Start the rollout of a failed or cancelled operation again, as a new rollout."""
+    with transaction.atomic():
+        target = Target.objects.select_for_update().get(pk=operation.input["target"])
+        _need_running(target, "a rollout")
+        release = Release.objects.get(pk=operation.input["release"])
+        _, again = _start_rollout(target, release, operation.kind, requested_by, retry_of=operation)
+        return again
 
 
 def target_heal(*, target: Target, reason: str) -> Operation | None:

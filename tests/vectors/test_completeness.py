@@ -1,0 +1,98 @@
+"""k rows come back whenever k rows match, at every selectivity, with the index serving."""
+
+import base64
+
+import numpy as np
+import pytest
+
+COUNT, DIMENSION = 8000, 16
+
+
+@pytest.fixture
+def filled(client, collection, runner):
+    """A clustered, indexed collection; point i's metadata: `one_in` lists the k that divide i."""
+    random = np.random.default_rng(7)
+    centres = random.normal(size=(40, DIMENSION)) * 3
+    vectors = (centres[random.integers(0, 40, COUNT)] + random.normal(size=(COUNT, DIMENSION))).astype("<f4")
+    name = collection(DIMENSION, "l2")
+    for start in range(0, COUNT, 2000):
+        block = vectors[start : start + 2000]
+        answer = client.post(
+            f"collections/{name}/points",
+            {
+                "ids": [str(at) for at in range(start, start + 2000)],
+                "vectors_b64": base64.b64encode(block.tobytes()).decode(),
+                "metadata": [
+                    {"one_in": [k for k in (1, 2, 10, 100, 1000, 4000) if at % k == 0], "at": at}
+                    for at in range(start, start + 2000)
+                ],
+            },
+        )
+        assert answer.status == 200, answer
+    client.post(f"collections/{name}/index")
+    runner()
+    return name, vectors
+
+
+def recall_of(matches, vectors, vector, allowed, top_k):
+    distances = np.linalg.norm(vectors[allowed].astype(float) - vector.astype(float), axis=1)
+    best = set(allowed[np.argsort(distances, kind="stable")[:top_k]].tolist())
+    return len(best & {int(match["id"]) for match in matches}) / len(best)
+
+
+def test_complete_at_every_selectivity(client, filled):
+    name, vectors = filled
+    random = np.random.default_rng(8)
+    plans = set()
+    for k in (1, 2, 10, 100, 1000, 4000):
+        allowed = np.arange(0, COUNT, k)
+        for indexable in (True, False):
+            filter = {"one_in": k} if indexable else {"$not": {"one_in": {"$ne": k}}}
+            for top_k in (1, 10, 300):
+                recalls = []
+                for _ in range(3):
+                    vector = vectors[random.integers(COUNT)]
+                    body = {"vector": vector.tolist(), "top_k": top_k, "filter": filter}
+                    answer = client.post(f"collections/{name}/query", body).json
+                    assert len(answer["matches"]) == min(top_k, len(allowed)), answer["plan"]
+                    assert answer["exhausted"] is (len(allowed) < top_k)
+                    scores = [match["score"] for match in answer["matches"]]
+                    assert scores == sorted(scores)
+                    plans.add(answer["plan"])
+                    recalls.append(recall_of(answer["matches"], vectors, vector, allowed, top_k))
+                assert np.mean(recalls) >= 0.95, (k, top_k, answer["plan"], recalls)
+    assert "exact" in plans
+    assert "hnsw" in plans
+
+
+def test_all_rows_of_an_indexed_collection(client, filled):
+    name, vectors = filled
+    body = {"vector": vectors[5].tolist(), "top_k": 10_000, "include": []}
+    answer = client.post(f"collections/{name}/query", body).json
+    assert len({match["id"] for match in answer["matches"]}) == COUNT
+    assert answer["exhausted"] is True
+
+
+def test_what_the_graph_does_not_reach_is_found(client, filled):
+    """A filter that matches only far away: the graph's walk gives up, the exact way answers."""
+    name, vectors = filled
+    vector = vectors[0].astype(float)
+    far = np.argsort(np.linalg.norm(vectors - vector, axis=1))[-3000:].tolist()
+    client.post(
+        f"collections/{name}/points",
+        {"points": [{"id": str(at), "vector": vectors[at].tolist(), "metadata": {"far": 1}} for at in far]},
+    )
+    body = {"vector": vector.tolist(), "top_k": 50, "filter": {"far": {"$gte": 1}}}
+    answer = client.post(f"collections/{name}/query", body).json
+    assert len(answer["matches"]) == 50
+    assert recall_of(answer["matches"], vectors, vectors[0], np.array(far), 50) >= 0.9
+
+
+def test_writes_to_an_indexed_collection_are_seen_at_once(client, filled):
+    name, _ = filled
+    new = [9.0] * DIMENSION
+    client.post(f"collections/{name}/points", {"points": [{"id": "new", "vector": new}]})
+    query = {"vector": new, "top_k": 1}
+    assert client.post(f"collections/{name}/query", query).json["matches"][0]["id"] == "new"
+    client.post(f"collections/{name}/delete", {"ids": ["new"]})
+    assert client.post(f"collections/{name}/query", query).json["matches"][0]["id"] != "new"

@@ -1,0 +1,100 @@
+"""The filter language against a plain evaluator, over every kind of metadata."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests.vectors.model import matches
+from vectors import filters
+
+TEXTS = st.sampled_from(
+    ["", "a", "b", "å", "日本", "\U0001f600", '"', "\\", "a'b", "$", "\n\t\x01", "ﬀ", "Z", "1"]
+)
+NUMBERS = st.sampled_from(
+    [
+        0,
+        -0.0,
+        1,
+        -1,
+        1.0,
+        0.1,
+        1e-300,
+        5e-324,
+        1.7976931348623157e308,
+        -2.5,
+        2**53,
+        2**53 + 1,
+        2**63,
+        10**25,
+        3,
+    ]
+)
+SCALARS = st.one_of(st.none(), st.booleans(), TEXTS, NUMBERS)
+KEYS = st.sampled_from(["a", "b", "c d", "å", '"', "$x", "0"])
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=2),
+    max_leaves=5,
+)
+METADATA = st.dictionaries(KEYS, VALUES, max_size=4)
+PATHS = st.lists(KEYS.filter(lambda key: not key.startswith("$")), min_size=1, max_size=2).map(".".join)
+ORDERED = TEXTS | NUMBERS
+OPERATORS = st.one_of(
+    st.tuples(st.sampled_from(["$eq", "$ne"]), SCALARS),
+    st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(SCALARS, max_size=3)),
+    st.tuples(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), ORDERED),
+    st.tuples(st.just("$exists"), st.booleans()),
+)
+CONDITIONS = st.one_of(
+    SCALARS,
+    st.lists(OPERATORS, min_size=1, max_size=2).map(dict),
+    st.lists(OPERATORS, min_size=1, max_size=2).map(lambda items: {"$not": dict(items)}),
+)
+FILTERS = st.recursive(
+    st.dictionaries(PATHS, CONDITIONS, min_size=1, max_size=2),
+    lambda inner: st.one_of(
+        st.tuples(st.sampled_from(["$and", "$or"]), st.lists(inner, min_size=1, max_size=3)).map(
+            lambda pair: {pair[0]: pair[1]}
+        ),
+        inner.map(lambda part: {"$not": part}),
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=700, deadline=None, suppress_health_check=list(HealthCheck))
+@given(filter=FILTERS, documents=st.lists(METADATA, min_size=1, max_size=12))
+@example(filter={"a": {"$ne": 1}}, documents=[{}, {"a": 1}, {"a": [1, 2]}, {"a": "1"}, {"a": None}])
+@example(filter={"a.b": 1}, documents=[{"a": [{"b": 1}, 3]}, {"a": {"b": [1]}}, {"a": [[{"b": 1}]]}])
+@example(filter={"a": {"$in": []}}, documents=[{"a": 1}])
+@example(
+    filter={"a": {"$gt": -1}}, documents=[{"a": "x"}, {"a": 0}, {"a": [[5]]}, {"a": True}, {"a": [[[5]]]}]
+)
+def test_as_the_evaluator(pool, filter, documents):
+    expected = [matches(filter, document) for document in documents]
+    with pool.connection() as connection:
+        rows = connection.db.execute(
+            "SELECT d @@ %s::jsonpath FROM unnest(%s::jsonb[]) WITH ORDINALITY AS x (d, n) ORDER BY n",
+            [filters.compile(filter), [json.dumps(document) for document in documents]],
+        ).fetchall()
+    assert [row[0] for row in rows] == expected
+
+
+@pytest.mark.parametrize(
+    ("filter", "narrowed"),
+    [
+        ({"a": 1}, True),
+        ({"a": {"$in": [1, 2]}}, True),
+        ({"a": {"$gt": 1}}, False),
+        ({"a": {"$gt": 1}, "b": "x"}, True),
+        ({"$and": [{"a": {"$gt": 1}}, {"b": 1}]}, True),
+        ({"$or": [{"a": {"$gt": 1}}, {"b": 1}]}, False),
+        ({"$or": [{"a": 2}, {"b": 1}]}, True),
+        ({"$not": {"a": 1}}, False),
+        ({"a": {"$ne": 1}}, False),
+    ],
+)
+def test_which_filters_the_index_narrows(filter, narrowed):
+    assert filters.indexed(filter) is narrowed

@@ -1,0 +1,179 @@
+"""The bodies of requests: their shape is checked while they are decoded, unknown fields are refused."""
+
+import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from controlplane.errors import InvalidError, ProblemError, TooLargeError
+from vectors.points import ID_MOST, NAMESPACE_MOST
+
+Id = Annotated[str, Meta(min_length=1, max_length=ID_MOST)]
+Namespace = Annotated[str, Meta(max_length=NAMESPACE_MOST)]
+Include = tuple[Literal["metadata", "content", "vector"], ...]
+EMPTY = msgspec.Raw(b"")
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """A request's body."""
+
+
+class IndexOptions(Body):
+    type: Literal["hnsw", "flat"] | None = None
+    m: int | None = None
+    ef_construction: int | None = None
+
+
+class CollectionCreate(Body):
+    name: str
+    dimension: int
+    metric: Literal["cosine", "l2", "ip"] = "cosine"
+    index: IndexOptions | None = None
+    auto_index: bool = True
+
+
+class CollectionUpdate(Body):
+    index: IndexOptions | None = None
+    auto_index: bool | None = None
+
+
+class Point(Body):
+    id: Id
+    vector: list[float] | None = None
+    vector_b64: str | None = None
+    content: str | None = None
+    metadata: msgspec.Raw = EMPTY
+
+
+class Upsert(Body):
+    """Points one by one, or as a block; `collection` of the two forms is told by the fields."""
+
+    namespace: Namespace = ""
+    points: list[Point] | None = None
+    ids: list[Id] | None = None
+    vectors_b64: str | None = None
+    contents: list[str | None] | None = None
+    metadata: list[msgspec.Raw] | None = None
+
+
+class Query(Body):
+    vector: list[float] | None = None
+    vector_b64: str | None = None
+    id: Id | None = None
+    top_k: Annotated[int, Meta(ge=1)] = 10
+    namespace: Namespace = ""
+    filter: dict[str, Any] | None = None
+    include: Include = ("metadata",)
+    exact: bool = False
+    score_threshold: float | None = None
+
+
+class Fetch(Body):
+    ids: list[Id]
+    namespace: Namespace = ""
+    include: Include = ("metadata", "content", "vector")
+
+
+class Delete(Body):
+    ids: list[Id] | None = None
+    filter: dict[str, Any] | None = None
+    all: bool = False
+    namespace: Namespace | None = None
+
+
+class Count(Body):
+    namespace: Namespace | None = None
+    filter: dict[str, Any] | None = None
+
+
+class Scroll(Body):
+    namespace: Namespace | None = None
+    filter: dict[str, Any] | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    cursor: str | None = None
+    include: Include = ("metadata",)
+
+
+class ApiKeyCreate(Body):
+    name: str
+    role: Literal["viewer", "operator", "admin"] = "viewer"
+    expires_at: Annotated[datetime.datetime, Meta(tz=True)] | None = None
+
+
+class SimpleAdd(Body):
+    """Upstream's call: one vector into the collection `default`."""
+
+    embedding: list[float]
+    content: str | None = None
+    metadata: msgspec.Raw = EMPTY
+
+
+class SimpleSearch(Body):
+    """Upstream's call: the nearest in the collection `default`."""
+
+    query_vector: list[float]
+    limit: Annotated[int, Meta(ge=1)] = 10
+    threshold: float | None = None
+
+
+class BadJsonError(ProblemError):
+    """The body is not JSON."""
+
+    status = 400
+    code = "bad_json"
+
+
+class MethodNotAllowedError(ProblemError):
+    """This address does not take that method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class MediaTypeError(ProblemError):
+    """Send JSON: Content-Type application/json."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+_decoders = {
+    kind: msgspec.json.Decoder(kind)
+    for kind in (
+        *(IndexOptions, CollectionCreate, CollectionUpdate, Upsert, Query, Fetch, Delete, Count, Scroll),
+        *(ApiKeyCreate, SimpleAdd, SimpleSearch),
+    )
+}
+
+
+def decode(kind, body: bytes):
+    """The body as `kind`; BadJsonError, or InvalidError that names the field."""
+    try:
+        return _decoders[kind].decode(body)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `")
+        field = place.rstrip("`").removeprefix("$").removeprefix(".")
+        if message.startswith("Object contains unknown field") and "`" in message:
+            name = message.split("`")[1]
+            field = f"{field}.{name}" if field else name
+            taken = ", ".join(_decoders_fields(kind, field))
+            message = f"There is no field {name[:60]!r} here" + (f"; there are {taken}" if taken else "")
+        raise InvalidError(f"{message}.", field=field or "(body)") from None
+    except msgspec.DecodeError as error:
+        raise BadJsonError(f"The body is not JSON that is understood: {error}.") from None
+    except UnicodeDecodeError:
+        raise BadJsonError("The body is not UTF-8.") from None
+    except RecursionError:
+        raise BadJsonError("The body nests too deep.") from None
+
+
+def _decoders_fields(kind, field: str) -> tuple[str, ...]:
+    return kind.__struct_fields__ if "." not in field else ()
+
+
+def too_large(most: int) -> TooLargeError:
+    return TooLargeError(
+        f"The body is larger than {most} bytes (AINDUS_MAX_BODY_BYTES); send smaller batches.",
+        max_body_bytes=most,
+    )

@@ -1,0 +1,347 @@
+"""Collections: their rows, their tables, and what the hot path knows of them."""
+
+import contextlib
+import re
+import time
+import uuid
+from dataclasses import dataclass, field
+
+import orjson
+from psycopg import errors as pg_errors
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from controlplane import ids
+from controlplane.errors import ConflictError, InvalidError, NotFoundError
+from vectors import database
+from vectors.vectors import DIMENSION_MOST
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
+# pgvector's distance operator and operator class of each metric.
+METRICS = {
+    "cosine": ("<=>", "vector_cosine_ops"),
+    "l2": ("<->", "vector_l2_ops"),
+    "ip": ("<#>", "vector_ip_ops"),
+}
+HNSW_DIMENSION_MOST = 2000
+DEFAULT_INDEX = {"type": "hnsw", "m": 16, "ef_construction": 64}
+CACHE_SECONDS = 1.0
+EXACT_COUNT_MOST = 50_000
+
+
+@dataclass(slots=True)
+class Collection:
+    """A collection as the hot path needs it; up to CACHE_SECONDS old."""
+
+    id: uuid.UUID
+    name: str
+    dimension: int
+    metric: str
+    index_options: dict
+    index_built: dict | None
+    auto_index: bool
+    created_at: object
+    updated_at: object
+    rows: int
+    pages: int
+    operator: str
+    table: str
+    statements: dict = field(default_factory=dict)
+    estimates: dict = field(default_factory=dict)
+    fresh_until: float = 0.0
+
+    @property
+    def public_id(self) -> str:
+        return ids.encode("col", self.id)
+
+    def distance(self, vector: str) -> str:
+        """SQL of the distance to a placeholder."""
+        return f"embedding OPERATOR({self.operator}) {vector}"
+
+
+COLUMNS = (
+    "c.id, c.name, c.dimension, c.metric, c.index_options, c.index_built, c.auto_index, c.created_at,"
+    " c.updated_at,"
+    " greatest(r.reltuples, pg_stat_get_live_tuples(r.oid), 0)::bigint, r.relpages"
+)
+SOURCE = (
+    "vectors_collection c LEFT JOIN pg_class r ON r.relnamespace = 'vectors_data'::regnamespace"
+    " AND r.relname = 'p_' || replace(c.id::text, '-', '')"
+)
+
+_cache: dict[str, Collection] = {}
+
+
+def table_of(collection_id: uuid.UUID) -> str:
+    return f"vectors_data.p_{collection_id.hex}"
+
+
+def _collection(row) -> Collection:
+    return Collection(
+        *row[:9],
+        rows=row[9] or 0,
+        pages=row[10] or 0,
+        operator=METRICS[row[3]][0],
+        table=table_of(row[0]),
+        fresh_until=time.monotonic() + CACHE_SECONDS,
+    )
+
+
+def unknown(name: str) -> NotFoundError:
+    return NotFoundError(
+        f"There is no collection {name[:100]!r}; create it with POST /api/v1/vectors/collections.",
+        code="unknown_collection",
+    )
+
+
+def collection_get(name: str) -> Collection:
+    """The collection of a name or id, from this process's cache when fresh; NotFoundError."""
+    found = _cache.get(name)
+    if found is not None and found.fresh_until > time.monotonic():
+        return found
+    fresh = collection_load(name)
+    if found is not None and found.id == fresh.id and found.index_built == fresh.index_built:
+        fresh.statements, fresh.estimates = found.statements, found.estimates
+    if len(_cache) > 5000:
+        _cache.clear()
+    _cache[name] = fresh
+    return fresh
+
+
+def collection_load(name: str) -> Collection:
+    """The collection of a name or id as the database has it; NotFoundError."""
+    if "\0" in name or len(name) > 200:
+        raise unknown(name)
+    condition, value = "c.name = %s", name
+    with contextlib.suppress(ValueError):
+        condition, value = "c.id = %s", ids.decode("col", name)
+    with database.pool().connection() as connection:
+        row = connection.db.execute(f"SELECT {COLUMNS} FROM {SOURCE} WHERE {condition}", [value]).fetchone()
+    if row is None:
+        raise unknown(name)
+    return _collection(row)
+
+
+def collection_exists(name: str) -> bool:
+    try:
+        collection_get(name)
+    except NotFoundError:
+        return False
+    return True
+
+
+def collection_forget(name: str | None = None) -> None:
+    """Drop a name, or everything, from the cache."""
+    if name is None:
+        _cache.clear()
+    else:
+        _cache.pop(name, None)
+
+
+def working_on(name: str, work):
+    """work(collection), repeated once with a fresh collection when its table has gone.
+
+    A cached collection may have been deleted, or deleted and made anew, a moment ago.
+    """
+    collection = collection_get(name)
+    try:
+        return work(collection)
+    except pg_errors.UndefinedTable:
+        collection_forget(name)
+        return work(collection_get(name))
+
+
+def index_options(given: dict | None, dimension: int, base: dict | None = None, at: str = "index") -> dict:
+    """Complete index options from those given; InvalidError. `base` has what is not given."""
+    options = dict(base or DEFAULT_INDEX)
+    options.update({key: value for key, value in (given or {}).items() if value is not None})
+    unknown_keys = set(options) - set(DEFAULT_INDEX)
+    if unknown_keys:
+        raise InvalidError(f"No such index option: {sorted(unknown_keys)[0][:40]}.", field=at)
+    if options["type"] not in ("hnsw", "flat"):
+        raise InvalidError("Use type hnsw, or flat for exact search alone.", field=f"{at}.type")
+    if not 2 <= options["m"] <= 100:
+        raise InvalidError("m is between 2 and 100.", field=f"{at}.m")
+    if not max(4, 2 * options["m"]) <= options["ef_construction"] <= 1000:
+        raise InvalidError(
+            f"ef_construction is between {max(4, 2 * options['m'])} (twice m) and 1000.",
+            field=f"{at}.ef_construction",
+        )
+    return options
+
+
+def indexable(dimension: int, field: str = "dimension") -> None:
+    """InvalidError when no index of this dimension can be built."""
+    if dimension > HNSW_DIMENSION_MOST:
+        raise InvalidError(
+            f"An hnsw index takes up to {HNSW_DIMENSION_MOST} dimensions, this collection has {dimension}:"
+            " use index type flat (exact search).",
+            code="not_indexable",
+            field=field,
+        )
+
+
+def collection_create(
+    *, name: str, dimension: int, metric: str = "cosine", index: dict | None = None, auto_index: bool = True
+) -> Collection:
+    """Make a collection and its table; InvalidError, ConflictError when the name is taken."""
+    if not NAME.match(name):
+        raise InvalidError(
+            "A name is 1 to 100 letters, digits, '-', '_' and '.', and starts with a letter or digit.",
+            code="invalid_name",
+            field="name",
+        )
+    if name.startswith("col_"):
+        raise InvalidError("Names that start with col_ are kept for ids.", code="invalid_name", field="name")
+    if not 1 <= dimension <= DIMENSION_MOST:
+        raise InvalidError(f"The dimension is between 1 and {DIMENSION_MOST}.", field="dimension")
+    if metric not in METRICS:
+        raise InvalidError(f"The metric is one of {', '.join(METRICS)}.", field="metric")
+    given = dict(index or {})
+    if dimension > HNSW_DIMENSION_MOST:
+        if given.get("type") == "hnsw":
+            indexable(dimension, "index.type")
+        given["type"] = "flat"
+    options = index_options(given, dimension)
+    collection_id = ids.uuid7()
+    table = sql.SQL(table_of(collection_id))
+    statements = [
+        sql.SQL(
+            'CREATE TABLE {} (namespace text COLLATE "C" NOT NULL DEFAULT \'\', id text COLLATE "C" NOT NULL,'
+            " embedding vector({}) NOT NULL, content text, metadata jsonb NOT NULL DEFAULT '{{}}',"
+            " created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now(),"
+            " PRIMARY KEY (namespace, id))"
+        ).format(table, sql.Literal(dimension)),
+        # Writing into the pending list makes queries read all of it; upserts come in batches anyway.
+        sql.SQL("CREATE INDEX ON {} USING gin (metadata jsonb_path_ops) WITH (fastupdate = off)").format(
+            table
+        ),
+    ]
+    with database.pool().connection() as connection, connection.db.transaction():
+        try:
+            connection.db.execute(
+                "INSERT INTO vectors_collection"
+                " (id, name, dimension, metric, index_options, auto_index, created_at, updated_at)"
+                " VALUES (%s, %s, %s, %s, %s, %s, now(), now())",
+                [collection_id, name, dimension, metric, Jsonb(options), auto_index],
+            )
+        except pg_errors.UniqueViolation:
+            raise ConflictError(f"A collection {name} exists already.", code="exists", field="name") from None
+        for statement in statements:
+            connection.db.execute(statement)
+    collection_forget(name)
+    return collection_get(name)
+
+
+def collection_update(*, name: str, auto_index: bool | None = None, index: dict | None = None) -> Collection:
+    """Change what may change: whether an index is built by itself, and the options of the next build."""
+    collection = collection_load(name)
+    options = collection.index_options
+    if index is not None:
+        options = index_options(index, collection.dimension, collection.index_options)
+        if options["type"] == "hnsw":
+            indexable(collection.dimension, "index.type")
+    with database.pool().connection() as connection:
+        connection.db.execute(
+            "UPDATE vectors_collection SET index_options = %s, auto_index = coalesce(%s, auto_index),"
+            " updated_at = now() WHERE id = %s",
+            [Jsonb(options), auto_index, collection.id],
+        )
+    collection_forget(name)
+    return collection_get(name)
+
+
+def collection_delete(*, name: str) -> None:
+    """Drop a collection with its points; a build that runs on it is stopped. NotFoundError."""
+    collection = collection_load(name)
+    with database.pool().connection() as connection:
+        with connection.db.transaction():
+            connection.db.execute(
+                "UPDATE vectors_job SET state = 'cancelled', finished_at = now()"
+                " WHERE collection_id = %s AND state IN ('queued', 'running')",
+                [collection.id],
+            )
+        connection.db.execute(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index WHERE relid = to_regclass(%s)",
+            [collection.table],
+        )
+        with connection.db.transaction():
+            connection.db.execute("SET LOCAL lock_timeout = '10s'")
+            connection.db.execute("DELETE FROM vectors_job WHERE collection_id = %s", [collection.id])
+            connection.db.execute("DELETE FROM vectors_collection WHERE id = %s", [collection.id])
+            connection.db.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.SQL(collection.table)))
+    collection_forget(name)
+    collection_forget(collection.name)
+
+
+def collection_list(*, limit: int, after: str = "") -> tuple[list[dict], str | None]:
+    """Descriptions by name, and the name to go on after."""
+    with database.pool().connection() as connection:
+        rows = connection.db.execute(
+            f"SELECT {COLUMNS} FROM {SOURCE} WHERE c.name > %s ORDER BY c.name LIMIT %s", [after, limit + 1]
+        ).fetchall()
+    found = [_collection(row) for row in rows[:limit]]
+    sizes = _sizes(found)
+    items = [describe(collection, sizes.get(collection.id)) for collection in found]
+    return items, found[-1].name if len(rows) > limit else None
+
+
+def _sizes(collections: list[Collection]) -> dict:
+    with database.pool().connection() as connection:
+        rows = connection.db.execute(
+            "SELECT i, pg_table_size(t), pg_indexes_size(t) FROM unnest(%s::uuid[], %s::text[]) AS x (i, n),"
+            " to_regclass(n) AS t",
+            [[c.id for c in collections], [c.table for c in collections]],
+        ).fetchall()
+    return {row[0]: {"table_bytes": row[1] or 0, "index_bytes": row[2] or 0} for row in rows}
+
+
+def describe(collection: Collection, sizes: dict | None = None) -> dict:
+    """The collection's public form; `points` is the statistics' estimate."""
+    sizes = sizes or _sizes([collection]).get(collection.id, {"table_bytes": 0, "index_bytes": 0})
+    return {
+        "id": collection.public_id,
+        "name": collection.name,
+        "dimension": collection.dimension,
+        "metric": collection.metric,
+        "points": collection.rows,
+        "points_are_exact": False,
+        **sizes,
+        "index": {
+            "state": "ready" if collection.index_built else "none",
+            "options": collection.index_options,
+            "built": {k: v for k, v in (collection.index_built or {}).items() if k != "name"} or None,
+            "auto": collection.auto_index,
+        },
+        "created_at": collection.created_at,
+        "updated_at": collection.updated_at,
+    }
+
+
+def collection_stats(collection: Collection, *, namespaces: bool = False) -> dict:
+    """The description with an exact count where that is cheap or namespaces are asked for (exact too)."""
+    answer = describe(collection)
+    with database.pool().connection() as connection:
+        if namespaces:
+            result = connection.run(
+                f"SELECT namespace, count(*) FROM {collection.table} GROUP BY namespace ORDER BY namespace"
+            )
+            answer["namespaces"] = [
+                {
+                    "name": result.get_value(at, 0).decode(),
+                    "points": database.INT8(result.get_value(at, 1))[0],
+                }
+                for at in range(result.ntuples)
+            ]
+            answer["points"] = sum(item["points"] for item in answer["namespaces"])
+            answer["points_are_exact"] = True
+        elif collection.rows <= EXACT_COUNT_MOST:
+            result = connection.run(f"SELECT count(*) FROM {collection.table}")
+            answer["points"] = database.INT8(result.get_value(0, 0))[0]
+            answer["points_are_exact"] = True
+    return answer
+
+
+def encoded(value) -> bytes:
+    """JSON of a description: times in RFC 3339 UTC with Z."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z)

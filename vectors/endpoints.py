@@ -1,0 +1,500 @@
+"""The vector API's calls: each takes a Request and gives a Response.
+
+Neither WSGI nor Django is known here: `vectors/wsgi.py` serves these raw, `vectors/views.py` as Django views.
+"""
+
+import contextlib
+import math
+import re
+import time
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+import orjson
+from django.conf import settings
+
+from controlplane import ids
+from controlplane.errors import ConflictError, InvalidError, NotFoundError, ProblemError
+from vectors import auth, bodies, collections, database, indexes, points, search, vectors
+
+PREFIX = "/api/v1/vectors"
+DEFAULT = "default"
+DEFAULT_DIMENSION = 1536
+JSON = ("Content-Type", "application/json")
+PROBLEM = ("Content-Type", "application/problem+json")
+REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,100}\Z")
+
+
+class Request:
+    """What a call is given: the body is read by it alone, after the caller's role is known to do."""
+
+    __slots__ = ("body", "method", "path", "principal", "query")
+
+    def __init__(self, method: str, path: str, query: str, body: bytes, principal):
+        self.method = method
+        self.path = path
+        self.query = query
+        self.body = body
+        self.principal = principal
+
+    def parameters(self, *names: str) -> dict[str, str]:
+        """The query string's parameters; InvalidError for others than `names`."""
+        found = dict(parse_qsl(self.query, keep_blank_values=True))
+        for name in found:
+            if name not in names:
+                raise InvalidError(
+                    f"There is no parameter {name[:60]!r}"
+                    + (f"; there are {', '.join(names)}." if names else "."),
+                    field=name[:60],
+                )
+        return found
+
+
+class Response(NamedTuple):
+    status: int
+    body: bytes
+    headers: tuple = ()
+
+
+class Route(NamedTuple):
+    """A call: its name (a metric's label), the least role, and the function."""
+
+    name: str
+    role: str
+    call: object
+
+
+def answer(value, status: int = 200, headers: tuple = ()) -> Response:
+    return Response(status, orjson.dumps(value, option=orjson.OPT_UTC_Z), headers)
+
+
+def limit_of(parameters: dict[str, str], most: int = 200, default: int = 50) -> int:
+    text = parameters.get("limit", str(default))
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= most:
+        raise InvalidError(f"limit is between 1 and {most}.", field="limit")
+    return int(text)
+
+
+# Points
+
+
+def points_upsert(request: Request, name: str) -> Response:
+    body = bodies.decode(bodies.Upsert, request.body)
+    most = settings.VECTORS["max_batch_points"]
+    if body.points is not None:
+        for field in ("ids", "vectors_b64", "contents", "metadata"):
+            if getattr(body, field) is not None:
+                raise InvalidError("Send points, or ids with vectors_b64, not both.", field=field)
+        count, field = len(body.points), "points"
+    elif body.ids is not None and body.vectors_b64 is not None:
+        count, field = len(body.ids), "ids"
+    else:
+        raise InvalidError("Send points, or ids with vectors_b64.", code="required", field="points")
+    if count > most:
+        raise InvalidError(f"A batch holds up to {most} points; send several.", code="too_large", field=field)
+    no_nul(body.namespace, "namespace")
+
+    def work(collection):
+        make = points.batch_from_points if body.points is not None else points.batch_from_block
+        batch = make(body.points if body.points is not None else body, collection.dimension)
+        return database.pool().call(
+            lambda connection: points.points_upsert(
+                connection, collection, namespace=body.namespace, batch=batch
+            )
+        )
+
+    return answer({"upserted": collections.working_on(name, work), "errors": []})
+
+
+def points_query(request: Request, name: str) -> Response:
+    started = time.perf_counter()
+    body = bodies.decode(bodies.Query, request.body)
+    if (body.vector is not None) + (body.vector_b64 is not None) + (body.id is not None) != 1:
+        raise InvalidError("Send one of vector, vector_b64 and id.", code="required", field="vector")
+    if body.top_k > settings.VECTORS["max_top_k"]:
+        raise InvalidError(f"top_k is between 1 and {settings.VECTORS['max_top_k']}.", field="top_k")
+    if "\0" in body.namespace:
+        no_nul(body.namespace, "namespace")
+
+    def work(collection):
+        packed = None
+        if body.vector is not None:
+            packed = vectors.pack(body.vector, collection.dimension, "vector")
+            vectors.check_norm(math.hypot(*body.vector), collection.metric, "vector")
+        elif body.vector_b64 is not None:
+            packed = vectors.pack_base64(body.vector_b64, collection.dimension, "vector_b64")
+            vectors.check(packed, collection.metric, "vector_b64")
+
+        def run(connection):
+            vector = packed
+            if vector is None:
+                vector = points.point_vector(
+                    connection, collection, namespace=body.namespace, point_id=body.id
+                )
+            return search.points_query(
+                connection,
+                collection,
+                packed=vector,
+                top_k=body.top_k,
+                namespace=body.namespace,
+                filter=body.filter,
+                include=tuple(dict.fromkeys(body.include)),
+                exact=body.exact,
+                score_threshold=body.score_threshold,
+            )
+
+        return database.pool().call(run)
+
+    found = collections.working_on(name, work)
+    found["took_ms"] = round((time.perf_counter() - started) * 1000, 3)
+    return Response(200, orjson.dumps(found))
+
+
+def points_fetch(request: Request, name: str) -> Response:
+    body = bodies.decode(bodies.Fetch, request.body)
+    within_batch(body.ids)
+    no_nul(body.namespace, "namespace")
+    include = tuple(dict.fromkeys(body.include))
+    return answer(
+        on_points(name, points.points_fetch, namespace=body.namespace, ids=body.ids, include=include)
+    )
+
+
+def points_delete(request: Request, name: str) -> Response:
+    body = bodies.decode(bodies.Delete, request.body)
+    if (body.ids is not None) + (body.filter is not None) + body.all != 1:
+        raise InvalidError("Send one of ids, filter and all: true.", code="required", field="ids")
+    within_batch(body.ids or [])
+    no_nul(body.namespace or "", "namespace")
+    namespace = body.namespace if body.all else body.namespace or ""
+    return answer(
+        {
+            "deleted": on_points(
+                name, points.points_delete, namespace=namespace, ids=body.ids, filter=body.filter
+            )
+        }
+    )
+
+
+def points_count(request: Request, name: str) -> Response:
+    body = bodies.decode(bodies.Count, request.body or b"{}")
+    no_nul(body.namespace or "", "namespace")
+    return answer(
+        {"count": on_points(name, points.points_count, namespace=body.namespace, filter=body.filter)}
+    )
+
+
+def points_scroll(request: Request, name: str) -> Response:
+    body = bodies.decode(bodies.Scroll, request.body or b"{}")
+    no_nul(body.namespace or "", "namespace")
+    return answer(
+        on_points(
+            name,
+            points.points_scroll,
+            namespace=body.namespace,
+            filter=body.filter,
+            limit=body.limit,
+            cursor=body.cursor,
+            include=tuple(dict.fromkeys(body.include)),
+        )
+    )
+
+
+def on_points(name: str, service, **arguments):
+    """A service of `points` on a collection, with connection."""
+    return collections.working_on(
+        name,
+        lambda collection: database.pool().call(
+            lambda connection: service(connection, collection, **arguments)
+        ),
+    )
+
+
+def within_batch(point_ids: list[str]) -> None:
+    most = settings.VECTORS["max_batch_points"]
+    if len(point_ids) > most:
+        raise InvalidError(f"Up to {most} ids at once.", code="too_large", field="ids")
+
+
+def no_nul(text: str, field: str) -> None:
+    if "\0" in text:
+        raise InvalidError("Texts must not hold the character NUL.", field=field)
+
+
+# Collections, indexes, jobs, keys
+
+
+def options_of(index) -> dict | None:
+    if index is None:
+        return None
+    return {key: value for key in index.__struct_fields__ if (value := getattr(index, key)) is not None}
+
+
+def collections_create(request: Request) -> Response:
+    body = bodies.decode(bodies.CollectionCreate, request.body)
+    made = collections.collection_create(
+        name=body.name,
+        dimension=body.dimension,
+        metric=body.metric,
+        index=options_of(body.index),
+        auto_index=body.auto_index,
+    )
+    return answer(collections.describe(made), 201, (("Location", f"{PREFIX}/collections/{made.name}"),))
+
+
+def collections_list(request: Request) -> Response:
+    parameters = request.parameters("limit", "cursor")
+    after = points.cursor_decode(parameters["cursor"])[0] if parameters.get("cursor") else ""
+    items, last = collections.collection_list(limit=limit_of(parameters), after=after)
+    return answer({"items": items, "next_cursor": points.cursor_encode(last, "") if last else None})
+
+
+def collections_get(request: Request, name: str) -> Response:
+    collections.collection_forget(name)
+    return answer(collections.working_on(name, collections.collection_stats))
+
+
+def collections_stats(request: Request, name: str) -> Response:
+    collections.collection_forget(name)
+    return answer(
+        collections.working_on(name, lambda found: collections.collection_stats(found, namespaces=True))
+    )
+
+
+def collections_update(request: Request, name: str) -> Response:
+    body = bodies.decode(bodies.CollectionUpdate, request.body)
+    changed = collections.collection_update(
+        name=name, auto_index=body.auto_index, index=options_of(body.index)
+    )
+    return answer(collections.describe(changed))
+
+
+def collections_delete(request: Request, name: str) -> Response:
+    collections.collection_delete(name=name)
+    return Response(204, b"")
+
+
+def index_build(request: Request, name: str) -> Response:
+    body = bodies.decode(bodies.IndexOptions, request.body or b"{}")
+    job = indexes.index_build(name=name, options=options_of(body))
+    return answer(job, 202, (("Location", f"{PREFIX}/jobs/{job['id']}"),))
+
+
+def index_get(request: Request, name: str) -> Response:
+    collections.collection_forget(name)
+    return answer(indexes.index_get(collections.collection_get(name)))
+
+
+def index_delete(request: Request, name: str) -> Response:
+    indexes.index_delete(name=name)
+    return Response(204, b"")
+
+
+def jobs_list(request: Request) -> Response:
+    parameters = request.parameters("limit", "cursor")
+    items, last = indexes.job_list(limit=limit_of(parameters), after=parameters.get("cursor", ""))
+    return answer({"items": items, "next_cursor": last})
+
+
+def jobs_get(request: Request, job: str) -> Response:
+    return answer(indexes.job_get(job))
+
+
+def keys_create(request: Request) -> Response:
+    body = bodies.decode(bodies.ApiKeyCreate, request.body)
+    return answer(auth.key_create(name=body.name, role=body.role, expires_at=body.expires_at), 201)
+
+
+def keys_list(request: Request) -> Response:
+    return answer({"items": auth.key_list(), "next_cursor": None})
+
+
+def keys_delete(request: Request, key: str) -> Response:
+    auth.key_delete(key)
+    return Response(204, b"")
+
+
+# Upstream's calls on the collection `default`
+
+
+def simple_add(request: Request) -> Response:
+    body = bodies.decode(bodies.SimpleAdd, request.body)
+    point = bodies.Point(
+        id=str(ids.uuid7()), vector=body.embedding, content=body.content, metadata=body.metadata
+    )
+    if not collections.collection_exists(DEFAULT):
+        # Judged in full before the first use makes the collection.
+        check_dimension(body.embedding, len(body.embedding) or DEFAULT_DIMENSION)
+        wrong = points.fault(simple_batch(point, len(body.embedding)), [0], "cosine")
+        if wrong is not None:
+            raise wrong
+        with contextlib.suppress(ConflictError):
+            collections.collection_create(name=DEFAULT, dimension=len(body.embedding))
+
+    def work(collection):
+        check_dimension(body.embedding, collection.dimension)
+        batch = simple_batch(point, collection.dimension)
+        return database.pool().call(
+            lambda connection: points.points_upsert(connection, collection, namespace="", batch=batch)
+        )
+
+    collections.working_on(DEFAULT, work)
+    metadata = bytes(body.metadata)
+    return answer(
+        {
+            "id": point.id,
+            "content": body.content,
+            "metadata": orjson.Fragment(metadata if metadata[:1] == b"{" else b"{}"),
+        },
+        201,
+        (("Location", f"{PREFIX}/{point.id}"),),
+    )
+
+
+def check_dimension(embedding: list[float], dimension: int) -> None:
+    if len(embedding) != dimension:
+        raise vectors.wrong_dimension(len(embedding), dimension, "embedding")
+    if dimension > vectors.DIMENSION_MOST:
+        raise InvalidError(
+            f"A vector has up to {vectors.DIMENSION_MOST} dimensions.", code="out_of_range", field="embedding"
+        )
+
+
+def simple_batch(point, dimension: int):
+    """A batch of one point whose parts are called as upstream calls them."""
+    vectors.pack(point.vector, dimension, "embedding")
+    batch = points.batch_from_points([point], dimension)
+    batch.places = lambda at: {
+        "vector": "embedding",
+        "metadata": "metadata",
+        "content": "content",
+        "id": "id",
+    }
+    points.prepared(batch)
+    return batch
+
+
+def simple_search(request: Request) -> Response:
+    body = bodies.decode(bodies.SimpleSearch, request.body)
+    if body.limit > settings.VECTORS["max_top_k"]:
+        raise InvalidError(f"limit is between 1 and {settings.VECTORS['max_top_k']}.", field="limit")
+
+    def work(collection):
+        packed = vectors.pack(body.query_vector, collection.dimension, "query_vector")
+        vectors.check(packed, collection.metric, "query_vector")
+        return database.pool().call(
+            lambda connection: search.points_query(
+                connection,
+                collection,
+                packed=packed,
+                top_k=body.limit,
+                include=("content", "metadata"),
+                score_threshold=body.threshold,
+            )
+        )
+
+    try:
+        found = collections.working_on(DEFAULT, work)["matches"]
+    except NotFoundError:
+        found = []
+    return answer({"results": found, "count": len(found)})
+
+
+def simple_get(request: Request, point_id: str) -> Response:
+    found = on_points(
+        DEFAULT, points.points_fetch, namespace="", ids=[point_id], include=("content", "metadata", "vector")
+    )
+    if not found["points"]:
+        raise NotFoundError(f"There is no vector {point_id[:100]!r}.", code="unknown_point")
+    point = found["points"][0]
+    return answer(
+        {
+            "id": point["id"],
+            "embedding": point["vector"],
+            "content": point["content"],
+            "metadata": point["metadata"],
+        }
+    )
+
+
+def simple_delete(request: Request, point_id: str) -> Response:
+    if not on_points(DEFAULT, points.points_delete, namespace="", ids=[point_id]):
+        raise NotFoundError(f"There is no vector {point_id[:100]!r}.", code="unknown_point")
+    return Response(204, b"")
+
+
+VIEWER, OPERATOR, ADMIN = "viewer", "operator", "admin"
+# By the path's parts below /api/v1/vectors; `{}` is any one part.
+ROUTES: dict[tuple[str, ...], dict[str, Route]] = {
+    (): {"POST": Route("simple_add", OPERATOR, simple_add)},
+    ("search",): {"POST": Route("simple_search", VIEWER, simple_search)},
+    ("collections",): {
+        "GET": Route("collections_list", VIEWER, collections_list),
+        "POST": Route("collections_create", OPERATOR, collections_create),
+    },
+    ("collections", "{}"): {
+        "GET": Route("collections_get", VIEWER, collections_get),
+        "PATCH": Route("collections_update", OPERATOR, collections_update),
+        "DELETE": Route("collections_delete", OPERATOR, collections_delete),
+    },
+    ("collections", "{}", "stats"): {"GET": Route("collections_stats", VIEWER, collections_stats)},
+    ("collections", "{}", "index"): {
+        "GET": Route("index_get", VIEWER, index_get),
+        "POST": Route("index_build", OPERATOR, index_build),
+        "DELETE": Route("index_delete", OPERATOR, index_delete),
+    },
+    ("collections", "{}", "points"): {"POST": Route("upsert", OPERATOR, points_upsert)},
+    ("collections", "{}", "query"): {"POST": Route("query", VIEWER, points_query)},
+    ("collections", "{}", "fetch"): {"POST": Route("fetch", VIEWER, points_fetch)},
+    ("collections", "{}", "delete"): {"POST": Route("delete", OPERATOR, points_delete)},
+    ("collections", "{}", "count"): {"POST": Route("count", VIEWER, points_count)},
+    ("collections", "{}", "scroll"): {"POST": Route("scroll", VIEWER, points_scroll)},
+    ("jobs",): {"GET": Route("jobs_list", VIEWER, jobs_list)},
+    ("jobs", "{}"): {"GET": Route("jobs_get", VIEWER, jobs_get)},
+    ("api-keys",): {
+        "GET": Route("keys_list", ADMIN, keys_list),
+        "POST": Route("keys_create", ADMIN, keys_create),
+    },
+    ("api-keys", "{}"): {"DELETE": Route("keys_delete", ADMIN, keys_delete)},
+    ("{}",): {
+        "GET": Route("simple_get", VIEWER, simple_get),
+        "DELETE": Route("simple_delete", OPERATOR, simple_delete),
+    },
+}
+UNMATCHED = Route("unmatched", VIEWER, None)
+
+
+def route(method: str, path: str) -> tuple[Route, tuple[str, ...]]:
+    """The route of a path below /api/v1/vectors (with or without a slash at its end), and its parameters."""
+    rest = path.strip("/")
+    parts = tuple(rest.split("/")) if rest else ()
+    arguments: tuple[str, ...] = ()
+    found = ROUTES.get(parts)
+    if found is None and parts and len(parts) <= 3:
+        if parts[0] in ("collections", "jobs", "api-keys"):
+            found, arguments = ROUTES.get((parts[0], "{}", *parts[2:])), parts[1:2]
+        elif len(parts) == 1:
+            found, arguments = ROUTES["{}",], parts
+    if found is None:
+        raise NotFoundError("There is no such address; see docs/api.md.", code="unknown_address")
+    handler = found.get(method)
+    if handler is None:
+        allowed = ", ".join(found)
+        raise bodies.MethodNotAllowedError(f"This address takes {allowed}.", allow=allowed)
+    if arguments and "%" in arguments[0]:
+        arguments = (unquote(arguments[0]),)
+    return handler, arguments
+
+
+def problem(error: ProblemError, request_id: str) -> Response:
+    """The one shape of errors, with the headers that belong to its status."""
+    headers = [PROBLEM]
+    if error.retry_after_seconds is not None:
+        headers.append(("Retry-After", str(error.retry_after_seconds)))
+    if error.status == 401:
+        headers.append(("WWW-Authenticate", "Bearer"))
+    if "allow" in error.extra:
+        headers.append(("Allow", error.extra["allow"]))
+    for item in error.errors:
+        item["field"] = item["field"].encode("utf-8", "replace").decode()[:300]
+    return Response(error.status, orjson.dumps(error.as_dict(request_id)), tuple(headers))

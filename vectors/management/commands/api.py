@@ -1,0 +1,100 @@
+"""`manage.py api`: the vector API under granian, with a runner for jobs beside it."""
+
+import copy
+import functools
+import os
+import sys
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from vectors import metrics, replica
+
+STOP_SECONDS = 7
+
+
+def load(counters: metrics.Counters, parent: int):
+    """In a worker process: the application, which counts in the shared counters."""
+    replica.die_with(parent)
+    from vectors import database
+    from vectors.wsgi import Application
+
+    database.use(None)
+    return Application(counters)
+
+
+class Command(BaseCommand):
+    help = "Serves the vector API."
+    # Checks would import every URL; /ready says what is wrong.
+    requires_system_checks = []
+
+    def add_arguments(self, parser):
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8000, help="0: any free port")
+        parser.add_argument("--workers", type=int, default=settings.VECTORS["workers"])
+        parser.add_argument("--threads", type=int, default=settings.VECTORS["threads"])
+        parser.add_argument("--no-runner", action="store_true", help="do no jobs in this replica")
+
+    def handle(self, *, host, port, workers, threads, no_runner, **_):
+        folder = Path(os.environ["AINDUS_REPLICA_DIR"]) if os.environ.get("AINDUS_REPLICA_DIR") else None
+        try:
+            lock = replica.hold(folder) if folder else None
+            port = replica.free_port(host, port)
+        except replica.ReplicaError as error:
+            raise CommandError(str(error), returncode=error.status) from error
+        if folder:
+            replica.record(folder, port, settings.VERSION)
+        try:
+            self.serve(host, port, workers, threads, not no_runner)
+        finally:
+            if lock:
+                lock.close()
+
+    def serve(self, host: str, port: int, workers: int, threads: int, with_runner: bool) -> None:
+        import multiprocessing
+
+        from granian import Granian
+        from granian.constants import HTTPModes, Interfaces
+        from granian.log import LogLevels
+
+        # Imported before the fork: workers start at once and share the memory of it.
+        import vectors.wsgi  # noqa: F401
+
+        # The counters' memory is inherited, which only a fork does.
+        multiprocessing.set_start_method("fork", force=True)
+        runner = replica.RunnerProcess()
+        server = Granian(
+            "vectors.wsgi",
+            address=host,
+            port=port,
+            interface=Interfaces.WSGI,
+            http=HTTPModes.http1,
+            workers=workers,
+            blocking_threads=threads,
+            # Requests beyond the threads wait here; the socket's backlog takes those after.
+            backpressure=max(128, threads * 16),
+            blocking_threads_idle_timeout=600,
+            websockets=False,
+            respawn_failed_workers=True,
+            respawn_interval=0.5,
+            workers_kill_timeout=STOP_SECONDS,
+            log_level=LogLevels.warning,
+            log_dictconfig=copy.deepcopy(settings.LOGGING),
+        )
+        if with_runner:
+            server.on_startup(runner.start)
+        self.stderr.write(f"Vector API {settings.VERSION} on http://{host}:{port} (pid {os.getpid()})")
+        try:
+            server.serve(
+                target_loader=functools.partial(load, metrics.Counters(workers * 2 + 1), os.getpid()),
+                wrap_loader=False,
+            )
+        except SystemExit as ended:
+            if server.interrupt_signal:
+                # A worker that was stopped is no failure.
+                ended.code = 0
+            raise
+        finally:
+            runner.stop()
+        sys.stderr.flush()

@@ -1,0 +1,114 @@
+"""What is administered of the vector API: collections, the target's own API keys, and jobs.
+
+The points themselves lie in one table per collection, `vectors_data.p_<collection uuid hex>`, which
+`vectors/collections.py` makes. Services read and write these rows by SQL on the vector API's own
+connections, so that the web role, the runner and role `api` share one code path.
+"""
+
+from django.db import models
+
+from controlplane.ids import IdField
+
+
+class Collection(models.Model):
+    """A named set of points of one dimension and metric."""
+
+    class Metric(models.TextChoices):
+        COSINE = "cosine"
+        L2 = "l2"
+        IP = "ip"
+
+    id = IdField("col")
+    name = models.CharField(max_length=100, unique=True)
+    dimension = models.IntegerField()
+    metric = models.CharField(max_length=8, choices=Metric)
+    # What is wished for: {type, m, ef_construction}; what serves queries: the same and its name, or null.
+    index_options = models.JSONField(default=dict)
+    index_built = models.JSONField(null=True)
+    auto_index = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(dimension__gte=1, dimension__lte=16000), name="collection_dimension"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(metric__in=["cosine", "l2", "ip"]), name="collection_metric"
+            ),
+        ]
+
+    def __str__(self):
+        return self.name
+
+
+class ApiKey(models.Model):
+    """A key of this vector API; only its SHA-256 digest is kept."""
+
+    class Role(models.TextChoices):
+        VIEWER = "viewer"
+        OPERATOR = "operator"
+        ADMIN = "admin"
+
+    id = IdField("key")
+    name = models.CharField(max_length=100)
+    role = models.CharField(max_length=8, choices=Role)
+    digest = models.CharField(max_length=64, unique=True)
+    hint = models.CharField(max_length=12)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "vectors_api_key"
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(role__in=["viewer", "operator", "admin"]), name="vectors_api_key_role"
+            )
+        ]
+
+    def __str__(self):
+        return f"{self.name} ({self.role})"
+
+
+class Job(models.Model):
+    """Long work on a collection, done by a runner; at most one unfinished of a kind per collection."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    UNFINISHED = ("queued", "running")
+
+    id = IdField("job")
+    collection = models.ForeignKey(Collection, models.CASCADE, related_name="jobs")
+    kind = models.CharField(max_length=32)
+    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    params = models.JSONField(default=dict)
+    result = models.JSONField(null=True)
+    error = models.TextField(default="")
+    attempt = models.IntegerField(default=0)
+    runner = models.CharField(max_length=200, default="")
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["collection", "kind"],
+                condition=models.Q(state__in=["queued", "running"]),
+                name="vectors_job_one_unfinished",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state__in=["queued", "running", "succeeded", "failed", "cancelled"]),
+                name="vectors_job_state",
+            ),
+        ]
+        indexes = [models.Index(fields=["created_at"], name="vectors_job_created")]
+
+    def __str__(self):
+        return f"{self.kind} {self.state}"

@@ -1,0 +1,124 @@
+"""What one replica is to its machine: its folder's lock, its port, and children that die with it."""
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+EXIT_HELD = 75
+EXIT_PORT_TAKEN = 76
+PR_SET_PDEATHSIG = 1
+
+
+class ReplicaError(Exception):
+    """The replica cannot start; `status` is the process's exit status."""
+
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status
+
+
+def start_ticks(pid: int) -> int:
+    """When a process started, in clock ticks since boot: with the pid it tells a process for good."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def hold(folder: Path):
+    """The open lock file of a replica's folder, locked while this process lives; ReplicaError when held.
+
+    The lock is not inherited by programs that are started, and children of a fork die with their parent.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / "lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise ReplicaError(f"Another process runs this replica: {folder}/lock is held.", EXIT_HELD) from None
+    return file
+
+
+def record(folder: Path, port: int, version: str) -> None:
+    """Write replica.json {pid, start_ticks, started_at, port, version} as a whole."""
+    temporary = folder / f".replica.json.{os.getpid()}"
+    temporary.write_text(
+        json.dumps(
+            {
+                "pid": os.getpid(),
+                "start_ticks": start_ticks(os.getpid()),
+                "started_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+                "port": port,
+                "version": version,
+            }
+        )
+    )
+    temporary.rename(folder / "replica.json")
+
+
+def free_port(host: str, port: int) -> int:
+    """The port, or a free one for 0; ReplicaError when it is taken.
+
+    The server's own socket would share the port with another server's (SO_REUSEPORT) and say nothing.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ReplicaError(
+                f"{host}:{port} cannot be listened on: {error.strerror}.", EXIT_PORT_TAKEN
+            ) from None
+        return probe.getsockname()[1]
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, however that happens."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class RunnerProcess:
+    """The child that does the jobs, started again when it dies."""
+
+    def __init__(self):
+        self.stopping = threading.Event()
+        self.process: subprocess.Popen | None = None
+        # Its starter must live as long as the runner: the kernel kills with the thread that forked.
+        self.thread = threading.Thread(target=self._keep, name="runner-keeper", daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def _keep(self) -> None:
+        pause = 1.0
+        while not self.stopping.is_set():
+            started = time.monotonic()
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "django", "vectors_runner", "--parent", str(os.getpid())],
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
+                stdin=subprocess.DEVNULL,
+            )
+            self.process.wait()
+            pause = 1.0 if time.monotonic() - started > 60 else min(pause * 2, 30.0)
+            self.stopping.wait(pause)
+
+    def stop(self, timeout_seconds: float = 2.0) -> None:
+        self.stopping.set()
+        process = self.process
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        self.thread.join(timeout_seconds)
+        if process.poll() is None:
+            process.kill()

@@ -1,0 +1,105 @@
+"""The vector API as ordinary Django views, for the control plane's web role.
+
+`settings.VECTORS_AUTHENTICATE` is the dotted path of a callable(request) that gives a
+`vectors.auth.Principal` or raises a ProblemError; without it the target's own authentication holds.
+"""
+
+import functools
+import logging
+import os
+
+import orjson
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse
+from django.http.request import RawPostDataException
+from django.middleware.csrf import CsrfViewMiddleware
+from django.utils.module_loading import import_string
+from django.views.decorators.csrf import csrf_exempt
+
+from controlplane.errors import ForbiddenError, NotFoundError, ProblemError
+from vectors import auth, bodies, endpoints
+from vectors.endpoints import REQUEST_ID
+
+log = logging.getLogger("vectors.api")
+
+
+def authenticate_target(request: HttpRequest) -> auth.Principal:
+    """The target's own authentication: JWT or API key of this database."""
+    return auth.authenticate(
+        request.headers.get("Authorization"),
+        request.headers.get("Api-Key"),
+        settings.VECTORS["jwt_secret_key"],
+    )
+
+
+@functools.cache
+def authenticator(path: str):
+    return import_string(path) if path else authenticate_target
+
+
+def request_id_of(request: HttpRequest) -> str:
+    """The id that the control plane's middleware gave, the caller's, or a new one."""
+    given = getattr(request, "request_id", "") or request.headers.get("X-Request-Id", "")
+    return given if REQUEST_ID.match(given) else os.urandom(8).hex()
+
+
+@csrf_exempt
+def endpoint(request: HttpRequest, rest: str = "") -> HttpResponse:
+    """Every call of the vector API; credentials that a browser adds by itself need the CSRF token."""
+    request_id = request_id_of(request)
+    try:
+        handler, arguments = endpoints.route(request.method, rest)
+        principal = authenticator(getattr(settings, "VECTORS_AUTHENTICATE", ""))(request)
+        if "Authorization" not in request.headers and "Api-Key" not in request.headers:
+            refused = CsrfViewMiddleware(lambda _: None).process_view(request, _protected, (), {})
+            if refused is not None:
+                raise ForbiddenError("The CSRF token is missing or wrong.", code="csrf")
+        auth.require(principal, handler.role)
+        response = handler.call(
+            endpoints.Request(
+                request.method, request.path, request.META.get("QUERY_STRING", ""), _body(request), principal
+            ),
+            *arguments,
+        )
+    except ProblemError as error:
+        response = endpoints.problem(error, request_id)
+    answer = HttpResponse(response.body, status=response.status, content_type="application/json")
+    for key, value in response.headers:
+        answer[key] = value
+    answer["X-Request-Id"] = request_id
+    return answer
+
+
+def _protected(request):
+    """Stands for the view in the CSRF check: exempt from nothing."""
+
+
+def _body(request: HttpRequest) -> bytes:
+    most = settings.VECTORS["max_body_bytes"]
+    if request.method not in ("POST", "PATCH", "PUT"):
+        return b""
+    length = request.headers.get("Content-Length") or "0"
+    if length.isdigit() and int(length) > most:
+        raise bodies.too_large(most)
+    try:
+        # Not request.body: Django's own limit for it is that of forms.
+        body = request.read(most + 1)
+    except (RequestDataTooBig, RawPostDataException):
+        raise bodies.too_large(most) from None
+    if len(body) > most:
+        raise bodies.too_large(most)
+    if body and request.content_type and "json" not in request.content_type:
+        raise bodies.MediaTypeError()
+    return body
+
+
+def not_found(request: HttpRequest, exception=None) -> HttpResponse:
+    """Role api's answer to an address that is not there."""
+    request_id = request_id_of(request)
+    error = NotFoundError("There is no such address; see docs/api.md.", code="unknown_address")
+    answer = HttpResponse(
+        orjson.dumps(error.as_dict(request_id)), status=404, content_type="application/problem+json"
+    )
+    answer["X-Request-Id"] = request_id
+    return answer

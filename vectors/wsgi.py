@@ -1,0 +1,160 @@
+"""The vector API of role `api`: a raw WSGI callable, with Django beside it for every other address."""
+
+import contextlib
+import logging
+import os
+import time
+from http import HTTPStatus
+
+import django
+import orjson
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings")
+django.setup(set_prefix=False)
+
+from django.conf import settings  # noqa: E402
+
+from controlplane.errors import ProblemError  # noqa: E402
+from vectors import auth, bodies, endpoints, metrics, probes  # noqa: E402
+
+log = logging.getLogger("vectors.api")
+STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+PROBES = {"/health": "health", "/ready": "ready", "/metrics": "metrics"}
+
+
+class InternalError(ProblemError):
+    """A defect of this server; its log has the cause under this request_id."""
+
+    status = 500
+    code = "internal"
+
+
+class Application:
+    """WSGI: reads, authenticates, routes, answers, counts, logs."""
+
+    def __init__(self, counters: metrics.Counters | None = None):
+        if counters is None:
+            counters = metrics.Counters(slots=1)
+        counters.claim()
+        self.counters = counters
+        self.configure()
+        self._django = None
+        self._second = (0, "")
+
+    def configure(self) -> None:
+        """Take the settings over into attributes, which the hot path reads."""
+        options = settings.VECTORS
+        self.jwt_key = options["jwt_secret_key"]
+        self.max_body = options["max_body_bytes"]
+        self.slow_seconds = options["slow_request_ms"] / 1000
+        self.access_log = options["access_log"] and logging.getLogger("vectors.access").isEnabledFor(
+            logging.INFO
+        )
+
+    @property
+    def django(self):
+        """Django's handler, loaded when first needed."""
+        if self._django is None:
+            from django.core.handlers.wsgi import WSGIHandler
+
+            self._django = WSGIHandler()
+        return self._django
+
+    def __call__(self, environ, start_response):
+        path = environ["PATH_INFO"]
+        name = "other"
+        if not path.startswith(endpoints.PREFIX) and path not in PROBES:
+            return self.django(environ, start_response)
+        started = time.perf_counter()
+        self.counters.begin()
+        request_id = environ.get("HTTP_X_REQUEST_ID")
+        if not request_id or not endpoints.REQUEST_ID.match(request_id):
+            request_id = os.urandom(8).hex()
+        status = 500
+        try:
+            if path in PROBES:
+                name = PROBES[path]
+                response = self.probe(name)
+            else:
+                handler, arguments = endpoints.route(environ["REQUEST_METHOD"], path[len(endpoints.PREFIX) :])
+                name = handler.name
+                response = self.call(environ, handler, arguments, path)
+        except ProblemError as error:
+            response = endpoints.problem(error, request_id)
+        except Exception:
+            log.exception("request %s %s %s failed", request_id, environ["REQUEST_METHOD"], path)
+            response = endpoints.problem(InternalError(), request_id)
+        try:
+            status = response.status
+            headers = [("X-Request-Id", request_id), ("Content-Length", str(len(response.body)))]
+            given = response.headers
+            if response.body and not any(key == "Content-Type" for key, _ in given):
+                headers.append(endpoints.JSON)
+            headers += given
+            start_response(STATUS_LINES[status], headers)
+            return [response.body]
+        finally:
+            seconds = time.perf_counter() - started
+            self.counters.end(name, status, seconds)
+            if self.access_log:
+                self.access(
+                    f"{environ['REQUEST_METHOD']} {path} {status} {seconds * 1000:.1f}ms {request_id}"
+                )
+            if seconds > self.slow_seconds or status >= 500:
+                log.warning(
+                    "%s request %s: %s %s answered %d in %.0f ms",
+                    *("failed" if status >= 500 else "slow", request_id, environ["REQUEST_METHOD"], path),
+                    *(status, seconds * 1000),
+                )
+
+    def call(self, environ, handler, arguments, path) -> endpoints.Response:
+        principal = auth.authenticate(
+            environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_API_KEY"), self.jwt_key
+        )
+        auth.require(principal, handler.role)
+        body = self.read(environ) if environ["REQUEST_METHOD"] in ("POST", "PATCH", "PUT") else b""
+        request = endpoints.Request(
+            environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", ""), body, principal
+        )
+        return handler.call(request, *arguments)
+
+    def read(self, environ) -> bytes:
+        """The body, up to the limit; nothing of a larger one is kept."""
+        length = environ.get("CONTENT_LENGTH")
+        if length:
+            if not length.isascii() or not length.isdigit():
+                raise bodies.BadJsonError("The Content-Length is not a number.")
+            if int(length) > self.max_body:
+                raise bodies.too_large(self.max_body)
+        kind = environ.get("CONTENT_TYPE") or environ.get("HTTP_CONTENT_TYPE") or ""
+        body = environ["wsgi.input"].read(self.max_body + 1)
+        if body and kind and "json" not in kind:
+            raise bodies.MediaTypeError()
+        if len(body) > self.max_body:
+            raise bodies.too_large(self.max_body)
+        return body
+
+    def access(self, text: str) -> None:
+        """A line in the form of controlplane.log, at a tenth of what a logging record costs."""
+        now = time.time()
+        second = int(now)
+        known, stamp = self._second
+        if second != known:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = (second, stamp)
+        if not text.isprintable():
+            text = ascii(text)[1:-1]
+        with contextlib.suppress(OSError):
+            line = f"{stamp}.{int((now - second) * 1000):03d}Z INFO vectors.access {text}\n"
+            os.write(2, line.encode("utf-8", "replace"))
+
+    def probe(self, name: str) -> endpoints.Response:
+        if name == "health":
+            return endpoints.Response(200, orjson.dumps(probes.health()))
+        if name == "ready":
+            return endpoints.Response(200, orjson.dumps(probes.ready()))
+        return endpoints.Response(
+            200,
+            metrics.text(self.counters),
+            (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),),
+        )
