@@ -111,6 +111,4 @@ def password_change(*, user: User, current: str, new: str) -> None:
     _checked_password(new, user)
     user.set_password(new)
     user.save(update_fields=["password"])
-    audit.record(
-        project=None, actor=f"user:{user.username}", action="user.change_password", subject=user.pk
-    )
+    audit.record(project=None, actor=f"user:{user.username}", action="user.change_password", subject=user.pk)

@@ -29,9 +29,7 @@ def target_preview(*, project, name: str, provider: str, region: str, spec: dict
         preview.errors = error.errors or [{"field": "", "code": error.code, "message": error.detail}]
         return preview
     draft = Target(project=project, name=name or "unnamed", provider=provider, region=region, spec=spec)
-    wanted = TargetSpec(
-        target_id=draft.pk, name=draft.name, region=region, spec=spec, secrets=Secret({})
-    )
+    wanted = TargetSpec(target_id=draft.pk, name=draft.name, region=region, spec=spec, secrets=Secret({}))
     result = engine.plan(wanted, None)
     preview.changes = [as_json(change) for change in result.changes]
     preview.problems = [as_json(problem) for problem in engine.validate(wanted)]

@@ -40,7 +40,9 @@ class TargetApi:
     def _token(self) -> str:
         secret = self.target.secrets.get("jwt_secret", "")
         if not secret:
-            raise TargetUnreachableError(f"{self.target.name} is not provisioned yet.", code="target_not_ready")
+            raise TargetUnreachableError(
+                f"{self.target.name} is not provisioned yet.", code="target_not_ready"
+            )
         now = int(time.time())
         claims = {"sub": self.subject, "role": self.role, "iat": now, "exp": now + TOKEN_SECONDS}
         return jwt.encode(claims, secret, algorithm="HS256")

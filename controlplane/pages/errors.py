@@ -51,9 +51,7 @@ def forbidden(request, exception=None):
 
 @requires_csrf_token
 def not_found(request, exception=None):
-    return problem_page(
-        request, NotFoundError("There is no page at this address, or you may not see it.")
-    )
+    return problem_page(request, NotFoundError("There is no page at this address, or you may not see it."))
 
 
 def server_error(request):
@@ -74,4 +72,3 @@ def csrf_failure(request, reason=""):
         ),
         next_step="Go back, load the page again, and send the form once more.",
     )
-

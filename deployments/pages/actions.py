@@ -1,6 +1,5 @@
 """What is done to a target: each a dialog that says what will happen, then an operation."""
 
-
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
@@ -12,7 +11,6 @@ from deployments.models import LIVE_REPLICA, CollectionSize, Release, Rollout
 from deployments.pages.targets import tab_context, target_or_404
 from deployments.providers.base import provider_for
 from deployments.specs import CONFIG_SCHEMA
-
 
 
 def dialog(request, template: str, context: dict, *, status: int = 200):
@@ -182,5 +180,3 @@ def destroy(request, name):
         ),
         ("confirm",),
     )
-
-

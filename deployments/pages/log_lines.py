@@ -83,9 +83,10 @@ def after(target, wanted: dict, cursor: str, limit: int) -> tuple[list[Line], st
     cursors = unpack(cursor)
     merged = []
     for replica_id in _replicas(target, wanted):
-        if replica_id not in cursors and not target.replicas.filter(
-            pk=replica_id, status__in=LIVE_REPLICA
-        ).exists():
+        if (
+            replica_id not in cursors
+            and not target.replicas.filter(pk=replica_id, status__in=LIVE_REPLICA).exists()
+        ):
             continue
         try:
             found = _read(runtime, replica_id, wanted, cursors.get(replica_id, ""), limit)

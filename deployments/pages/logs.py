@@ -11,7 +11,13 @@ from deployments.models import LIVE_REPLICA
 from deployments.pages import log_lines
 from deployments.pages.targets import tab_context, target_or_404
 
-SPANS = [("15m", "15 min", 15), ("1h", "1 h", 60), ("6h", "6 h", 360), ("24h", "24 h", 1440), ("all", "All", 0)]
+SPANS = [
+    ("15m", "15 min", 15),
+    ("1h", "1 h", 60),
+    ("6h", "6 h", 360),
+    ("24h", "24 h", 1440),
+    ("all", "All", 0),
+]
 LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"]
 SHOWN = 500
 DOWNLOADED = 50_000

@@ -28,7 +28,7 @@ def _form(request, data, errors: dict | None = None) -> dict:
     preset = data.get("preset", "")
     spec = spec_from_form(schema, data)
     if preset in presets and not spec:
-        spec = dict(presets[preset])
+        spec = dict(presets[preset]["spec"])
     return {
         "section": "targets",
         "providers": [(name, provider_label(name)) for name in names],

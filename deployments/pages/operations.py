@@ -115,7 +115,10 @@ def index(request):
             | Q(error__icontains=wanted["q"])
         )
     found = paginate(
-        rows, request.GET, sorts={"created": "created_at", "kind": "kind", "status": "status"}, default="-created"
+        rows,
+        request.GET,
+        sorts={"created": "created_at", "kind": "kind", "status": "status"},
+        default="-created",
     )
     found.items = selectors.with_targets(found.items)
     context = {

@@ -16,7 +16,9 @@ from worker.models import Operation
 def index(request, name):
     found = target_or_404(request, name)
     rows = Rollout.objects.filter(target=found).select_related("release", "previous")
-    shown = paginate(rows, request.GET, sorts={"created": "created_at", "status": "status"}, default="-created")
+    shown = paginate(
+        rows, request.GET, sorts={"created": "created_at", "status": "status"}, default="-created"
+    )
     context = tab_context(request, found, "rollouts", page=shown)
     template = "_rollouts.html" if request.htmx else "rollouts.html"
     return render(request, f"deployments/{template}", context)

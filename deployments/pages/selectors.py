@@ -309,7 +309,9 @@ def sentence(targets, running: int, needs: int) -> str:
     if running:
         parts.append(f"{running} operation{'s' if running > 1 else ''} running")
     parts.append(
-        "nothing needs you" if not needs else f"{needs} thing{'s' if needs > 1 else ''} need{'' if needs > 1 else 's'} you"
+        "nothing needs you"
+        if not needs
+        else f"{needs} thing{'s' if needs > 1 else ''} need{'' if needs > 1 else 's'} you"
     )
     return ", ".join(parts) + "."
 
@@ -320,5 +322,3 @@ def rollout_in_progress(target: Target) -> Rollout | None:
         .select_related("release", "previous")
         .first()
     )
-
-

@@ -93,7 +93,12 @@ def index(request):
         default="name",
     )
     found.items = selectors.decorate(found.items)
-    known = Target.objects.filter(project=request.project).order_by().values_list("provider", flat=True).distinct()
+    known = (
+        Target.objects.filter(project=request.project)
+        .order_by()
+        .values_list("provider", flat=True)
+        .distinct()
+    )
     context = {
         "section": "targets",
         "page": found,
@@ -134,7 +139,10 @@ def operations(request, name):
     found = target_or_404(request, name)
     rows = Operation.objects.on(found.subject)
     shown = paginate(
-        rows, request.GET, sorts={"created": "created_at", "kind": "kind", "status": "status"}, default="-created"
+        rows,
+        request.GET,
+        sorts={"created": "created_at", "kind": "kind", "status": "status"},
+        default="-created",
     )
     shown.items = [selectors.named(one) for one in shown.items]
     context = tab_context(request, found, "operations", page=shown)
