@@ -111,7 +111,7 @@ def ago(at, empty: str = "never"):
 @register.filter
 def seconds(value) -> str:
     """A duration: `640 ms`, `4.2 s`, `3 min 5 s`, `2 h 10 min`."""
-    if value is None:
+    if value is None or value == "":
         return "—"
     value = value.total_seconds() if hasattr(value, "total_seconds") else float(value)
     if value < 0.9995:
@@ -129,7 +129,7 @@ def seconds(value) -> str:
 @register.filter
 def milliseconds(value) -> str:
     """A duration given in milliseconds: `4.1 ms`, `120 ms`, `1.2 s`."""
-    if value is None:
+    if value is None or value == "":
         return "—"
     value = float(value)
     if value < 9.95:
@@ -140,7 +140,7 @@ def milliseconds(value) -> str:
 @register.filter
 def number(value) -> str:
     """Whole numbers with thousands separators; fractions with three significant digits."""
-    if value is None:
+    if value is None or value == "":
         return "—"
     if isinstance(value, int):
         return f"{value:,}"
@@ -153,13 +153,13 @@ def number(value) -> str:
 @register.filter
 def rate(value) -> str:
     """Requests a second."""
-    return "—" if value is None else f"{number(float(value) if value else 0)}/s"
+    return "—" if value is None or value == "" else f"{number(float(value))}/s"
 
 
 @register.filter
 def percent(value, digits: int = 2) -> str:
     """A share of 1 as per cent; 100 % only when it is exactly that."""
-    if value is None:
+    if value is None or value == "":
         return "—"
     share = float(value) * 100
     if share >= 100:
@@ -171,7 +171,7 @@ def percent(value, digits: int = 2) -> str:
 @register.filter
 def size(value) -> str:
     """Bytes in binary units."""
-    if value is None:
+    if value is None or value == "":
         return "—"
     value = float(value)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):

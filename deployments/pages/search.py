@@ -54,12 +54,18 @@ def query_body(parameters) -> tuple[dict, dict]:
     return body, errors
 
 
+def laid_out(body: dict) -> str:
+    """JSON with a line for each field."""
+    lines = [f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in body.items()]
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
 def calls(url: str, body: dict) -> dict[str, str]:
     """The same call as curl and as Python."""
-    text = json.dumps(body, indent=2, ensure_ascii=False)
+    text = laid_out(body)
     if "vector" in body and len(body["vector"]) > 8:
         # A reader wants the shape of the call; the whole vector would bury it.
-        text = json.dumps({**body, "vector": "..."}, indent=2).replace(
+        text = laid_out({**body, "vector": "..."}).replace(
             '"..."', json.dumps(body["vector"][:4])[:-1] + ", ...]"
         )
     quoted = text.replace("'", "'\\''")
@@ -117,7 +123,7 @@ def search(request, name, collection):
     )
     if asked and not errors:
         context["calls"] = calls(url, body)
-    context |= {"errors": errors, "given": parameters, "by": parameters.get("by", "id"), "asked": asked}
+    context |= {"errors": errors, "given": parameters, "by": parameters.get("by", "id"), "asked": asked, "view": "search"}
     return render(request, "deployments/search.html", context)
 
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 from deployments.models import CollectionSize, HealthTransition, MetricPoint
 from deployments.pages.figures import BUCKET_BOUNDS_SECONDS
 
+SAMPLES = 120
 # (resolution, span): what the roll-ups would have kept.
 KEPT = ((15, timedelta(hours=6)), (300, timedelta(hours=24)), (3600, timedelta(days=30)))
 INCIDENTS = [(5.2, 260, "degraded"), (26.5, 95, "unhealthy"), (11.4, 600, "degraded"), (160.0, 240, "unhealthy")]
@@ -23,11 +24,11 @@ def _load(at, chance) -> float:
 def _buckets(requests: int, chance) -> list[int]:
     """Counts of a log-normal latency around 4 ms."""
     counts = [0] * (len(BUCKET_BOUNDS_SECONDS) + 1)
-    for _ in range(24):
+    for _ in range(SAMPLES):
         took = math.exp(chance.gauss(math.log(0.0042), 0.55))
         place = next((i for i, bound in enumerate(BUCKET_BOUNDS_SECONDS) if took <= bound), len(counts) - 1)
         counts[place] += 1
-    return [count * requests // 24 for count in counts]
+    return [count * requests // SAMPLES for count in counts]
 
 
 def write_history(target, incidents: int) -> None:

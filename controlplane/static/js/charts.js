@@ -103,8 +103,9 @@
       make("text", { class: "tick", x: x(place), y: HEIGHT - 4, "text-anchor": anchor }, svg).textContent = clock(data.times[place], span);
     }
     for (const note of data.annotations) {
-      const place = ((note.at - data.times[0]) / span) * (count - 1);
-      if (place < 0 || place > count - 1) continue;
+      // The newest step is still open: what happened in it stands at its start.
+      const place = Math.min(count - 1, ((note.at - data.times[0]) / span) * (count - 1));
+      if (place < 0) continue;
       const mark = make("g", {}, svg);
       make("line", { class: "annotation", x1: x(place), x2: x(place), y1: TOP, y2: HEIGHT - BOTTOM }, mark);
       make("path", { class: "annotation-mark", d: "M" + (x(place) - 4) + " " + (TOP - 6) + "h8l-4 6z" }, mark);
