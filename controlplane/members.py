@@ -5,7 +5,7 @@ from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from controlplane import audit
+from controlplane import actors, audit
 from controlplane.errors import ConflictError, InvalidError
 from controlplane.models import Membership, Project, Role, User
 
@@ -41,6 +41,7 @@ def member_add(
     username = username.strip()
     _role(role)
     with transaction.atomic():
+        Project.objects.select_for_update().get(pk=project.pk)
         user = User.objects.filter(username=username).first()
         if user is None:
             try:
@@ -53,6 +54,12 @@ def member_add(
             _checked_password(password, user)
             user.set_password(password)
             user.save(force_insert=True)
+        elif password:
+            raise ConflictError(
+                f"There is a user named {username} already; leave the password out to add that user.",
+                code="name_taken",
+                field="username",
+            )
         if Membership.objects.filter(project=project, user=user).exists():
             raise ConflictError(
                 f"{username} is a member of {project.name} already.", code="member_already", field="username"
@@ -85,7 +92,8 @@ def member_change_role(*, membership: Membership, role: str, changed_by: str) ->
             subject=held.pk,
             detail={"user": held.user.username, "role": [before, role]},
         )
-        return held
+    actors.forget()
+    return held
 
 
 def member_remove(*, membership: Membership, removed_by: str) -> None:
@@ -102,6 +110,7 @@ def member_remove(*, membership: Membership, removed_by: str) -> None:
             detail={"user": membership.user.username, "role": membership.role},
         )
         membership.delete()
+    actors.forget()
 
 
 def password_change(*, user: User, current: str, new: str) -> None:

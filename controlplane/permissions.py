@@ -47,6 +47,6 @@ def require(role: str, action: str) -> None:
     """ForbiddenError unless the role may do the action."""
     if not may(role, action):
         raise ForbiddenError(
-            f"This needs the role {ROLE_FOR[action].value}; yours is {role}. Ask an administrator of the project.",
+            f"This needs the role {ROLE_FOR[action].value}; yours is {Role(role).value}.",
             required_role=ROLE_FOR[action].value,
         )

@@ -199,12 +199,12 @@ else:
     REST_FRAMEWORK = {
         "DEFAULT_AUTHENTICATION_CLASSES": [
             "controlplane.api.authentication.BearerAuthentication",
-            "rest_framework.authentication.SessionAuthentication",
+            "controlplane.api.authentication.SessionAuthentication",
         ],
         "DEFAULT_PERMISSION_CLASSES": ["controlplane.api.permissions.RolePermission"],
         "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-        "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-        "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+        "DEFAULT_PARSER_CLASSES": ["controlplane.api.parsing.StrictJSONParser"],
+        "DEFAULT_SCHEMA_CLASS": "controlplane.api.schema.RouteSchema",
         "EXCEPTION_HANDLER": "controlplane.api.errors.exception_handler",
         "UNAUTHENTICATED_USER": None,
     }
@@ -216,7 +216,24 @@ else:
         "SWAGGER_UI_DIST": "SIDECAR",
         "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
         "SCHEMA_PATH_PREFIX": "/api/v1",
+        "COMPONENT_SPLIT_REQUEST": True,
+        "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+        "ENUM_NAME_OVERRIDES": {
+            "Role": "controlplane.models.Role",
+            "TargetRole": "deployments.api.serializers.ROLES",
+            "OperationStatus": "worker.models.Status",
+            "TargetStatus": "deployments.models.TargetStatus",
+            "Health": "deployments.models.Health",
+            "RolloutStatus": "deployments.models.RolloutStatus",
+            "ReplicaStatus": "deployments.models.ReplicaStatus",
+        },
+        "POSTPROCESSING_HOOKS": [
+            "drf_spectacular.hooks.postprocess_schema_enums",
+            "controlplane.api.schema.add_shared_parts",
+        ],
     }
+    # Functions that give the OpenAPI path items of what is served outside of Django's views.
+    OPENAPI_FRAGMENTS = []
     OPERATION_LEASE_SECONDS = env.integer(
         "AINDUS_OPERATION_LEASE_SECONDS",
         20,
@@ -244,11 +261,16 @@ else:
         doc="Networks that may read /metrics of the web role; never through a proxy.",
     )
     # (regular expression, dotted path) of ASGI applications that take a request before Django does.
-    ASGI_MOUNTS = []
+    ASGI_MOUNTS = [(r"/api/v1/targets/[^/]+/vectors(/|\Z)", "deployments.gateway.application")]
+    # Who calls this installation's own vector API; targets have their own authentication.
+    VECTORS_AUTHENTICATE = "controlplane.api.authentication.vectors_caller"
     # Called with the first project on a start until each has worked once; see controlplane/first_start.py.
     FIRST_START_HOOKS = ["deployments.first_start.create_local_target"]
     # Called with the data directory when `manage.py up` stops, after the worker and before the servers.
     STOP_HOOKS = ["deployments.runtimes.processes.stop_all"]
+
+    # What `manage.py up --check` runs; see deployments/first_light/installation.py for its arguments.
+    CHECK_COMMAND = "deployments.first_light.installation.run"
 
     API_IMAGE = f"aindusdb/api:{__version__}"
     API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
@@ -284,6 +306,11 @@ else:
             "task": "controlplane.heartbeat",
             "schedule": 5.0,
             "options": {"expires": 5, "queue": "maintenance"},
+        },
+        "forget-answers": {
+            "task": "controlplane.forget_answers",
+            "schedule": 3600.0,
+            "options": {"expires": 3600, "queue": "maintenance"},
         },
         "sweep": {"task": "worker.sweep", "schedule": 2.0, "options": {"expires": 2, "queue": "maintenance"}},
         "reconcile": {
