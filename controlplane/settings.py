@@ -151,6 +151,7 @@ else:
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "django_htmx.middleware.HtmxMiddleware",
+        "controlplane.pages.middleware.PagesMiddleware",
     ]
     AUTH_USER_MODEL = "controlplane.User"
     AUTH_PASSWORD_VALIDATORS = [
@@ -161,6 +162,7 @@ else:
         },
         {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     ]
+    MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
     LOGIN_URL = "/sign-in/"
     LOGIN_REDIRECT_URL = "/"
     LOGOUT_REDIRECT_URL = "/sign-in/"
@@ -175,6 +177,7 @@ else:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_CONTENT_TYPE_NOSNIFF = True
     X_FRAME_OPTIONS = "DENY"
+    CSRF_FAILURE_VIEW = "controlplane.pages.errors.csrf_failure"
     TEMPLATES = [
         {
             "BACKEND": "django.template.backends.django.DjangoTemplates",
