@@ -169,7 +169,7 @@ def redis_server() -> Finding:
 
 @check("worker", needs="Redis")
 def worker_answers() -> Finding:
-    from worker.celery import app
+    from celery import current_app as app
 
     answers = app.control.inspect(timeout=2).ping() or {}
     if not answers:

@@ -1,4 +1,4 @@
-"""Scenarios of destruction, each with servers of its own: `python -m tests.chaos.driver kills|redis|postgresql`.
+"""Scenarios of destruction, each with servers of its own: `python -m tests.chaos.driver kills`.
 
 Prints what was done and the figures; ends with status 1 and the reason when something is not as it must be.
 """
@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 SLOWEST_RESUME_SECONDS = 30.0
@@ -132,12 +133,12 @@ class Scenario:
         for operation in Operation.objects.filter(pk__in=self.operations):
             events = list(operation.events.order_by("sequence"))
             assert [event.sequence for event in events] == list(range(1, len(events) + 1)), operation
-            assert all(a.at <= b.at for a, b in zip(events, events[1:], strict=False)), operation
+            assert all(a.at <= b.at for a, b in pairwise(events)), operation
             outcomes = [event.outcome for event in events]
             assert outcomes[:2] == ["created", "started"], outcomes
             assert outcomes[-1] in ("succeeded", "failed", "cancelled"), outcomes
             assert sum(outcome in ("succeeded", "failed", "cancelled") for outcome in outcomes) == 1
-            waits = [(b.at - a.at).total_seconds() for a, b in zip(events, events[1:], strict=False)]
+            waits = [(b.at - a.at).total_seconds() for a, b in pairwise(events)]
             self.longest_silence = max(self.longest_silence, *waits)
 
     def check_resumed(self) -> list[float]:
