@@ -73,13 +73,12 @@ def scrape(fleet, replica, seconds_ago=None, **figures):
 
 
 def totals(target, resolution=15):
+    """(requests, errors, seconds, covered seconds, buckets) of all points of a resolution."""
     rows = MetricPoint.objects.filter(target=target, resolution_seconds=resolution)
-    sums = rows.aggregate(Sum("requests"), Sum("errors"), Sum("duration_seconds"), Sum("covered_seconds"))
+    names = ("requests", "errors", "duration_seconds", "covered_seconds")
+    sums = rows.aggregate(*map(Sum, names))
     buckets = [sum(column) for column in zip(*rows.values_list("buckets", flat=True), strict=True)]
-    return (
-        *(sums[f"{n}__sum"] for n in ("requests", "errors", "duration_seconds", "covered_seconds")),
-        buckets,
-    )
+    return (*(sums[f"{name}__sum"] for name in names), buckets)
 
 
 def test_deltas_of_scrapes_add_up_without_the_probes(fleet):
@@ -283,12 +282,11 @@ def test_rolled_up_points_sum_to_the_fine_ones(fleet):
         assert totals(target, coarse)[:2] == totals(target)[:2]
         assert totals(target, coarse)[2:4] == pytest.approx(totals(target)[2:4])
         assert totals(target, coarse)[4] == totals(target)[4]
-    everything = list(MetricPoint.objects.order_by("id").values())
+    columns = ("id", "at", "replica_id", "requests", "errors", "covered_seconds", "buckets", "memory_bytes")
+    everything = list(MetricPoint.objects.order_by("id").values_list(*columns))
     rollup.roll_up()
-    assert [row["id"] for row in everything] == list(
-        MetricPoint.objects.order_by("id").values_list("id", flat=True)
-    )
-    assert everything == list(MetricPoint.objects.order_by("id").values()), "a second run changes nothing"
+    again = list(MetricPoint.objects.order_by("id").values_list(*columns))
+    assert again == everything, "a second run changes nothing"
 
 
 def test_late_points_are_rolled_up(fleet):
@@ -447,7 +445,7 @@ def test_latest_figures_of_many_targets_in_one_query(fleet, django_assert_num_qu
     with django_assert_num_queries(2):  # one of them asks for the time
         found = metrics.latest_for([busy, idle, gone])
     assert found[busy.pk]["requests_per_second"] == pytest.approx(6)
-    assert found[busy.pk]["p50_ms"] < found[busy.pk]["p95_ms"] < found[busy.pk]["p99_ms"]
+    assert 0 < found[busy.pk]["p50_ms"] < found[busy.pk]["p95_ms"] <= found[busy.pk]["p99_ms"]
     assert found[busy.pk]["memory_bytes"] > 0
     assert found[idle.pk]["requests_per_second"] is found[idle.pk]["at"] is None
     assert found[gone.pk]["requests_per_second"] is None
