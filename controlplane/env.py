@@ -86,6 +86,16 @@ class Env:
 
 def kept_secret(path: Path, make) -> str:
     """The text kept at `path`; made once, by whichever process comes first."""
+    try:
+        return _read_or_make(path, make)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"{path} cannot be read or made ({error.strerror}). Is its folder writable by this account, and"
+            " is there free disk? AINDUS_DATA_DIR names another data directory."
+        ) from None
+
+
+def _read_or_make(path: Path, make) -> str:
     for _ in range(2):
         try:
             return path.read_text().strip()

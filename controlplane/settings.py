@@ -63,6 +63,7 @@ VECTORS = {
     ),
     "region": env.text("CLUSTER_REGION", doc="Region this replica runs in; shown at /health."),
     "cloud": env.text("CLOUD_PROVIDER", doc="Cloud this replica runs on; shown at /health."),
+    "replica_dir": env.text("AINDUS_REPLICA_DIR", doc="Folder of one replica: its lock and replica.json."),
     "workers": env.integer(
         "AINDUS_API_WORKERS", 1, least=1, most=64, doc="Processes of one vector API replica."
     ),
@@ -150,6 +151,7 @@ else:
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "django_htmx.middleware.HtmxMiddleware",
+        "controlplane.pages.middleware.PagesMiddleware",
     ]
     AUTH_USER_MODEL = "controlplane.User"
     AUTH_PASSWORD_VALIDATORS = [
@@ -160,6 +162,7 @@ else:
         },
         {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     ]
+    MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
     LOGIN_URL = "/sign-in/"
     LOGIN_REDIRECT_URL = "/"
     LOGOUT_REDIRECT_URL = "/sign-in/"
@@ -174,6 +177,7 @@ else:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_CONTENT_TYPE_NOSNIFF = True
     X_FRAME_OPTIONS = "DENY"
+    CSRF_FAILURE_VIEW = "controlplane.pages.errors.csrf_failure"
     TEMPLATES = [
         {
             "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -190,18 +194,18 @@ else:
         }
     ]
     STATIC_URL = "/static/"
-    STATIC_ROOT = DATA_DIR / "static"
+    # WhiteNoise serves the apps' own folders; nothing is collected.
     STATICFILES_DIRS = [BASE_DIR / "controlplane" / "static"]
     WHITENOISE_USE_FINDERS = True
     REST_FRAMEWORK = {
         "DEFAULT_AUTHENTICATION_CLASSES": [
             "controlplane.api.authentication.BearerAuthentication",
-            "rest_framework.authentication.SessionAuthentication",
+            "controlplane.api.authentication.SessionAuthentication",
         ],
         "DEFAULT_PERMISSION_CLASSES": ["controlplane.api.permissions.RolePermission"],
         "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-        "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-        "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+        "DEFAULT_PARSER_CLASSES": ["controlplane.api.parsing.StrictJSONParser"],
+        "DEFAULT_SCHEMA_CLASS": "controlplane.api.schema.RouteSchema",
         "EXCEPTION_HANDLER": "controlplane.api.errors.exception_handler",
         "UNAUTHENTICATED_USER": None,
     }
@@ -213,7 +217,27 @@ else:
         "SWAGGER_UI_DIST": "SIDECAR",
         "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
         "SCHEMA_PATH_PREFIX": "/api/v1",
+        "COMPONENT_SPLIT_REQUEST": True,
+        "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+        "ENUM_NAME_OVERRIDES": {
+            "Role": "controlplane.models.Role",
+            "TargetRole": "deployments.api.serializers.ROLES",
+            "OperationStatus": "worker.models.Status",
+            "TargetStatus": "deployments.models.TargetStatus",
+            "Health": "deployments.models.Health",
+            "RolloutStatus": "deployments.models.RolloutStatus",
+            "ReplicaStatus": "deployments.models.ReplicaStatus",
+        },
+        "POSTPROCESSING_HOOKS": [
+            "drf_spectacular.hooks.postprocess_schema_enums",
+            "controlplane.api.schema.add_shared_parts",
+        ],
     }
+    # (module with `paths(prefix, tag)` and `schemas()`, prefix, tag) of what DRF's views do not serve.
+    OPENAPI_FRAGMENTS = [
+        ("vectors.openapi", "/api/v1/vectors", "Vectors"),
+        ("vectors.openapi", "/api/v1/targets/{target}/vectors", "Vectors of a target"),
+    ]
     OPERATION_LEASE_SECONDS = env.integer(
         "AINDUS_OPERATION_LEASE_SECONDS",
         20,
@@ -241,11 +265,16 @@ else:
         doc="Networks that may read /metrics of the web role; never through a proxy.",
     )
     # (regular expression, dotted path) of ASGI applications that take a request before Django does.
-    ASGI_MOUNTS = []
+    ASGI_MOUNTS = [(r"/api/v1/targets/[^/]+/vectors(/|\Z)", "deployments.gateway.application")]
+    # Who calls this installation's own vector API; targets have their own authentication.
+    VECTORS_AUTHENTICATE = "controlplane.api.authentication.vectors_caller"
     # Called with the first project on a start until each has worked once; see controlplane/first_start.py.
     FIRST_START_HOOKS = ["deployments.first_start.create_local_target"]
     # Called with the data directory when `manage.py up` stops, after the worker and before the servers.
     STOP_HOOKS = ["deployments.runtimes.processes.stop_all"]
+
+    # What `manage.py up --check` runs; see deployments/first_light/installation.py for its arguments.
+    CHECK_COMMAND = "deployments.first_light.installation.run"
 
     API_IMAGE = f"aindusdb/api:{__version__}"
     API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
@@ -306,6 +335,11 @@ else:
             "schedule": 5.0,
             "options": {"expires": 5, "queue": "maintenance"},
         },
+        "forget-answers": {
+            "task": "controlplane.forget_answers",
+            "schedule": 3600.0,
+            "options": {"expires": 3600, "queue": "maintenance"},
+        },
         "sweep": {"task": "worker.sweep", "schedule": 2.0, "options": {"expires": 2, "queue": "maintenance"}},
         "reconcile": {
             "task": "deployments.reconcile",
@@ -346,5 +380,12 @@ LOGGING = {
     "formatters": {"line": {"()": "controlplane.log.LineFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {"django.request": {"level": "ERROR"}, "django.server": {"level": "WARNING"}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "django.server": {"level": "WARNING"},
+        # A line for every task that beat sends and a worker takes would hide all others.
+        "celery.beat": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
 }

@@ -1,5 +1,8 @@
 """Targets and what runs on them: releases, rollouts, replicas, plans, health and metrics."""
 
+import hashlib
+import json
+
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import RegexValidator
 from django.db import models
@@ -111,6 +114,13 @@ class Target(models.Model):
     def subject(self) -> str:
         """What this target's operations are serialised on."""
         return f"target:{self.pk}"
+
+    @property
+    def version(self) -> str:
+        """Changes with what people decide about a target and with its status, not with its health."""
+        decided = [self.name, self.role, self.spec, self.deletion_protection, self.desired_replicas]
+        text = json.dumps([self.pk, self.status, self.release_id, *decided], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class Plan(models.Model):

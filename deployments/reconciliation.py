@@ -15,7 +15,7 @@ from deployments.models import (
 )
 from deployments.operations.heal import is_unready_too_long
 from deployments.providers.base import provider_for
-from deployments.runtimes.base import runtime_for
+from deployments.runtimes.base import runtime_for, runtime_names
 from deployments.services import target_heal
 from worker.engine import database_now
 from worker.models import Operation
@@ -42,12 +42,14 @@ def reconcile(target: Target, *, now: datetime, is_busy: bool = False) -> Operat
     if is_busy:
         return None
     reason = _reason_to_heal(target, alive, now)
-    if not reason or now < _not_before(target):
+    if not reason:
         return None
     if target.status == TargetStatus.READY:
         Target.objects.filter(pk=target.pk, status=TargetStatus.READY).update(
             status=TargetStatus.DEGRADED, status_reason=reason
         )
+    if now < _not_before(target, now):
+        return None
     return target_heal(target=target, reason=reason)
 
 
@@ -93,21 +95,28 @@ def _age(replica: Replica, now: datetime) -> float:
     return (now - datetime.fromisoformat(replica.handle["unready_since"])).total_seconds()
 
 
-def _not_before(target: Target) -> datetime:
+def _not_before(target: Target, now: datetime) -> datetime:
     """When replicas may be started again: at once after a crash, ever later while they go on crashing."""
     failures = Replica.objects.filter(
-        target=target, status=ReplicaStatus.FAILED, stopped_at__gt=database_now() - CRASH_WINDOW
+        target=target,
+        release=target.release,
+        status=ReplicaStatus.FAILED,
+        stopped_at__gt=now - CRASH_WINDOW,
     )
     rounds = failures.count() // max(1, target.desired_replicas)
     last = failures.aggregate(last=Max("stopped_at"))["last"]
     if last is None or rounds <= 1:
-        return datetime.min.replace(tzinfo=database_now().tzinfo)
+        return now
     return last + timedelta(seconds=min(FIRST_BACKOFF_SECONDS * 2 ** (rounds - 2), LONGEST_BACKOFF_SECONDS))
 
 
 def tidy_replicas() -> None:
     """Bound the logs, end processes whose row says they ended, and forget replicas that ended long ago."""
-    runtime = runtime_for("processes")
+    for name in runtime_names():
+        _tidy(runtime_for(name))
+
+
+def _tidy(runtime) -> None:
     known = runtime.known()
     rows = Replica.objects.in_bulk(known)
     forget = database_now() - timedelta(hours=settings.REPLICA_KEEP_HOURS)

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+from collections.abc import Container
+from contextlib import contextmanager
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -10,8 +12,9 @@ from django.db import transaction
 from django.db.models import JSONField, Max
 
 from controlplane import audit
-from controlplane.errors import ConflictError, InvalidError
+from controlplane.errors import ConflictError, InvalidError, PreconditionFailedError, UnavailableError
 from deployments import specs
+from deployments.errors import ProviderError, Transient
 from deployments.models import (
     RUNNING_TARGET,
     Plan,
@@ -24,7 +27,7 @@ from deployments.models import (
 from deployments.providers.base import Secret, TargetSpec, as_json, provider_for
 from deployments.runtimes.base import runtime_for
 from worker.models import Operation
-from worker.services import OperationInProgressError, operation_submit
+from worker.services import OperationInProgressError, operation_cancel, operation_submit
 
 IMAGE = re.compile(
     r"\A(?:[a-z0-9.-]+(?::\d+)?/)?[a-z0-9._/-]+(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
@@ -64,6 +67,19 @@ def _clean(instance, *, prefix: str = "") -> None:
                 for field, messages in error.message_dict.items()
             ],
         ) from None
+
+
+@contextmanager
+def provider_errors():
+    """What a provider raises while a caller waits, as the caller's error."""
+    try:
+        yield
+    except Transient as error:
+        raise UnavailableError(
+            f"{error} {error.remedy}".strip(), code=error.code, retry_after_seconds=5
+        ) from error
+    except ProviderError as error:
+        raise ConflictError(f"{error} {error.remedy}".strip(), code=error.code) from error
 
 
 def _lock(target: Target) -> Target:
@@ -168,8 +184,9 @@ def target_plan(*, target: Target, spec: dict | None = None, created_by: str) ->
     spec = target.spec if spec is None else specs.validated_spec(engine, spec)
     wanted = target_spec(target, spec)
     exists = target.status != TargetStatus.PENDING
-    result = engine.plan(wanted, target_spec(target) if exists else None)
-    problems = engine.validate(wanted)
+    with provider_errors():
+        result = engine.plan(wanted, target_spec(target) if exists else None)
+        problems = engine.validate(wanted)
     estimate = {}
     if result.monthly_amount is not None:
         estimate = {"amount": result.monthly_amount, "currency": result.currency}
@@ -244,14 +261,23 @@ def plan_apply(*, plan: Plan, requested_by: str) -> Operation:
         return operation
 
 
-def target_update(*, target: Target, requested_by: str, **changes) -> Target:
-    """Change a target's own fields: name, role, deletion_protection."""
+def target_update(
+    *, target: Target, requested_by: str, expected_versions: Container[str] | None = None, **changes
+) -> Target:
+    """Change a target's own fields: name, role, deletion_protection.
+
+    PreconditionFailedError when `expected_versions` is given and the target's version is none of them.
+    """
     unknown = set(changes) - {"name", "role", "deletion_protection"}
     if unknown:
         field = sorted(unknown)[0]
         raise InvalidError(f"{field} cannot be changed here; make a plan with a new spec.", field=field)
     with transaction.atomic():
         held = _lock(target)
+        if expected_versions is not None and held.version not in expected_versions:
+            raise PreconditionFailedError()
+        if held.status == TargetStatus.DESTROYED:
+            raise ConflictError(f"{held.name} is destroyed.", code="target_destroyed")
         before = {field: getattr(held, field) for field in changes}
         for field, value in changes.items():
             setattr(held, field, value)
@@ -374,6 +400,23 @@ def _start_rollout(target: Target, release: Release, kind: str, requested_by: st
     rollout.operation = operation.pk
     rollout.save(force_insert=True)
     return rollout, operation
+
+
+def rollout_abort(*, rollout: Rollout, requested_by: str) -> Operation:
+    """Stop a rollout and go back to what served before; ConflictError when it has ended."""
+    operation = Operation.objects.filter(pk=rollout.operation).first() if rollout.operation else None
+    if operation is None or rollout.finished_at is not None:
+        raise ConflictError(f"This rollout has ended already ({rollout.status}).", code="rollout_finished")
+    return operation_cancel(operation=operation, requested_by=requested_by)
+
+
+def rollout_control(*, rollout: Rollout, verb: str) -> None:
+    """Promote, pause or resume: steps of a canary, which a rolling rollout does not have."""
+    raise ConflictError(
+        f"A rolling rollout replaces replicas one by one by itself, so there is nothing to {verb}; "
+        "abort it to go back.",
+        code="strategy_rolling",
+    )
 
 
 def _served_before(target: Target) -> Release | None:

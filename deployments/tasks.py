@@ -1,14 +1,22 @@
 """What beat calls: each task calls one function."""
 
+import logging
+
 from celery import shared_task
+from django.db import InterfaceError, OperationalError
 
 from deployments import probing, reconciliation, rollup, scraping
+
+log = logging.getLogger(__name__)
 
 
 @shared_task(name="deployments.reconcile", ignore_result=True)
 def reconcile() -> None:
     """Notice replicas that died and targets that lack some."""
-    reconciliation.reconcile_all()
+    try:
+        reconciliation.reconcile_all()
+    except (OperationalError, InterfaceError) as error:
+        log.warning("nothing is reconciled, the database does not answer: %s", error)
 
 
 @shared_task(name="deployments.tidy_replicas", ignore_result=True)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +44,56 @@ class ChildSpec:
     stop_seconds: float = 10.0
 
 
+class Output:
+    """Carries a pipe's lines on as they come.
+
+    The end of the process, not of the pipe, ends it: who inherited the pipe may hold it for ever.
+    """
+
+    def __init__(self, pipe, take: Callable[[str], None]):
+        self._pipe = pipe
+        self._lines = Lines(take)
+        self._loop = asyncio.get_running_loop()
+        os.set_blocking(pipe.fileno(), False)
+        self._loop.add_reader(pipe.fileno(), self._read)
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self._pipe.fileno(), 65536)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.remove_reader(self._pipe.fileno())
+        self._lines.feed(data)
+        return bool(data)
+
+    def close(self) -> None:
+        """Take what is in the pipe by now, and leave it."""
+        while self._read():
+            pass
+        self._loop.remove_reader(self._pipe.fileno())
+        self._lines.end()
+        self._pipe.close()
+
+
+async def exit_status(process: subprocess.Popen) -> int:
+    """Wait for a process in a thread of its own: the loop's are few, and children live long."""
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+
+    def tell(status: int) -> None:
+        if not ended.done():
+            ended.set_result(status)
+
+    def wait() -> None:
+        status = process.wait()
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(tell, status)
+
+    threading.Thread(target=wait, name=f"wait {process.pid}", daemon=True).start()
+    return await ended
+
+
 class Child:
     """A process of a spec, kept running until `stop`. Each is the leader of its own process group."""
 
@@ -55,7 +106,7 @@ class Child:
     ):
         self.spec = spec
         self.log = LogFile(logs, spec.name)
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: subprocess.Popen | None = None
         self.crashes = 0
         self._console = console
         self._changed = changed
@@ -91,9 +142,8 @@ class Child:
 
     async def _run_once(self) -> int:
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._tether(),
-                *self.spec.command,
+            process = subprocess.Popen(
+                [*self._tether(), *self.spec.command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -106,13 +156,11 @@ class Child:
             return 127
         self.process = process
         self._changed(self)
-        pump = asyncio.create_task(self._pump(process.stdout))
-        status = await process.wait()
+        output = Output(process.stdout, self._line)
+        status = await exit_status(process)
         # What a dead leader left in its group would hold its port or its sockets.
         signal_group(process.pid, signal.SIGKILL)
-        # A process that left the group may hold the pipe open for ever; all other output is in it by now.
-        await asyncio.wait([pump], timeout=1)
-        pump.cancel()
+        output.close()
         self._changed(self)
         return status
 
@@ -120,12 +168,6 @@ class Child:
         account = ":".join(map(str, self.spec.account)) if self.spec.account else "-"
         orphan = str(int(self.spec.orphan_signal))
         return [sys.executable, "-I", "-S", str(TETHER), orphan, str(os.getpid()), account]
-
-    async def _pump(self, stream: asyncio.StreamReader) -> None:
-        lines = Lines(self._line)
-        while data := await stream.read(65536):
-            lines.feed(data)
-        lines.end()
 
     def _line(self, text: str) -> None:
         self._console.line(self.spec.name, text)

@@ -53,10 +53,15 @@ def redis(layout: embedded.Layout) -> ChildSpec:
 
 
 def _role(layout: embedded.Layout, role: str, module: str, *arguments: str, **values) -> ChildSpec:
+    environment = role_environment(layout, role)
+    if role == "worker" and os.geteuid() == 0:
+        # Messages are JSON, so Celery's warning about root and pickle says nothing here.
+        quiet = "ignore:You're running the worker with superuser privileges"
+        environment["PYTHONWARNINGS"] = ",".join(filter(None, [environment.get("PYTHONWARNINGS"), quiet]))
     return ChildSpec(
         role,
         [sys.executable, "-m", module, *arguments],
-        role_environment(layout, role),
+        environment,
         folder=str(settings.BASE_DIR),
         **values,
     )

@@ -118,3 +118,9 @@ def runtime_for(name: str) -> Runtime:
     """The runtime of this name; KeyError when there is none."""
     _load()
     return _runtimes[name]()
+
+
+def runtime_names() -> list[str]:
+    """The names of all runtimes, sorted."""
+    _load()
+    return sorted(_runtimes)

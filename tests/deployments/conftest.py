@@ -59,9 +59,14 @@ def machine(settings, tmp_path):
 
 
 @pytest.fixture
-def stand_in(settings, machine):
+def stand_in_command():
+    return [sys.executable, "-S", "-E", str(STAND_IN)]
+
+
+@pytest.fixture
+def stand_in(settings, machine, stand_in_command):
     """Replicas are the stand-in, which starts in 50 ms, rather than the vector API."""
-    settings.API_COMMAND = [sys.executable, "-S", "-E", str(STAND_IN)]
+    settings.API_COMMAND = stand_in_command
     settings.REPLICA_READY_SECONDS = 4
     return machine
 

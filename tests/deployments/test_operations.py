@@ -10,17 +10,19 @@ from deployments.models import LIVE_REPLICA, Replica, ReplicaStatus, RolloutStat
 from deployments.reconciliation import reconcile_all
 from deployments.runtimes.processes import ProcessRuntime, stop_all
 from deployments.services import (
+    plan_apply,
     rollback_start,
     rollout_start,
     target_create,
     target_destroy,
+    target_plan,
     target_restart,
     target_scale,
     target_update,
 )
 from tests.deployments.conftest import replica_processes, target_databases, wait_until
 from worker import engine
-from worker.models import Operation, Status
+from worker.models import Operation, OperationEvent, Status
 from worker.services import operation_cancel, operation_retry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -237,3 +239,93 @@ def test_cancelled_provision_leaves_nothing(project, stand_in, run, settings):
     assert again.status == Status.SUCCEEDED, again.error
     target.refresh_from_db()
     assert target.status == TargetStatus.READY
+
+
+def test_changed_spec_is_applied_to_a_serving_target(target, run):
+    plan = target_plan(target=target, spec={"replicas": 3, "connection_limit": 40}, created_by="test")
+    assert {change["kind"] for change in plan.changes} == {"replicas", "database role"}
+    before = {r.pk for r in live(target)}
+    operation = run(plan_apply(plan=plan, requested_by="test"))
+    assert operation.status == Status.SUCCEEDED, operation.error
+    target.refresh_from_db()
+    assert (target.status, target.desired_replicas) == (TargetStatus.READY, 3)
+    assert len(live(target)) == 3
+    assert before < {r.pk for r in live(target)}
+    again = target_plan(target=target, created_by="test")
+    assert again.changes == []
+
+
+def test_cancelled_change_of_spec_is_taken_back(target, run):
+    plan = target_plan(target=target, spec={"replicas": 4}, created_by="test")
+    operation = plan_apply(plan=plan, requested_by="test")
+    advance_until(operation, lambda: len(live(target)) > 2)
+    operation_cancel(operation=operation, requested_by="test")
+    operation = run(operation)
+    assert operation.status == Status.CANCELLED, operation.error
+    target.refresh_from_db()
+    assert (target.status, target.desired_replicas, target.spec["replicas"]) == ("ready", 2, 2)
+    assert [r.status for r in live(target)] == ["ready"] * 2
+
+
+def test_first_provision_that_does_not_come_up(project, stand_in, run, settings):
+    settings.API_COMMAND = ["/bin/false"]
+    target, _, operation = target_create(project=project, name="two", provider="local", created_by="test")
+    operation = run(operation)
+    assert (operation.status, operation.error_code) == (Status.FAILED, "not_ready")
+    assert "exit code 1" in operation.error
+    target.refresh_from_db()
+    assert target.status == TargetStatus.FAILED
+    assert replica_processes(stand_in) == []
+    target_update(target=target, deletion_protection=False, requested_by="test")
+    assert run(target_destroy(target=target, confirm="two", requested_by="test")).status == Status.SUCCEEDED
+    assert target_databases(settings.DATABASE_URL) == set()
+
+
+def test_destroy_can_be_cancelled_until_data_is_touched(target, run, stand_in):
+    target_update(target=target, deletion_protection=False, requested_by="test")
+    operation = target_destroy(target=target, confirm="one", requested_by="test")
+    engine.advance(operation.pk)
+    assert live(target) == []
+    operation_cancel(operation=operation, requested_by="test")
+    assert run(operation).status == Status.CANCELLED
+    target.refresh_from_db()
+    assert target.status == TargetStatus.READY
+    reconcile_all()
+    assert run(Operation.objects.get(kind="target.heal")).status == Status.SUCCEEDED
+    assert [r.status for r in live(target)] == ["ready"] * 2
+
+
+def test_destroy_goes_on_once_data_is_touched(target, run, settings):
+    target_update(target=target, deletion_protection=False, requested_by="test")
+    operation = target_destroy(target=target, confirm="one", requested_by="test")
+    advance_until(
+        operation, lambda: Operation.objects.filter(pk=operation.pk, step="wait_until_absent").exists()
+    )
+    operation_cancel(operation=operation, requested_by="test")
+    operation = run(operation)
+    assert operation.status == Status.SUCCEEDED
+    assert "the destruction goes on" in " ".join(messages(operation))
+    target.refresh_from_db()
+    assert target.status == TargetStatus.DESTROYED
+    assert target_databases(settings.DATABASE_URL) == set()
+
+
+def test_a_port_lost_to_another_program_is_not_the_releases_fault(target, run, stand_in, settings):
+    """The stand-in says that its port is taken; after three other ports it is believed to be broken."""
+    _, operation = rollout_start(target=target, config=config("port"), requested_by="test")
+    operation = run(operation)
+    assert operation.error_code == "rolled_back"
+    failed = Replica.objects.filter(target=target, status=ReplicaStatus.FAILED)
+    assert len(set(failed.values_list("port", flat=True))) == 4
+
+
+def test_nothing_secret_in_events_or_rows(target, run):
+    secrets = list(target.secrets.values())
+    assert len(secrets) == 3
+    run(target_restart(target=target, requested_by="test"))
+    rows = [*OperationEvent.objects.values_list("message", "detail")]
+    rows += [*Operation.objects.values_list("input", "state", "result", "error")]
+    rows += [*Replica.objects.values_list("reason", "handle")]
+    rows += [target.engine_ref, target.outputs, repr(target.secrets)]
+    for secret in secrets:
+        assert secret not in str(rows)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from django.conf import settings
@@ -44,7 +45,7 @@ class Command(BaseCommand):
             raise CommandError("--port: give 1 to 65535.")
         try:
             if check:
-                return self._check(host)
+                return self._check(port, host)
             if detach:
                 return self._detach(port, host)
             return self._up(port or 8000, host, report_fd)
@@ -52,6 +53,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
 
     def _up(self, port: int, host: str, report_fd: int | None) -> None:
+        began = time.monotonic()
         # A detached start tells its few words to the one who asked and its lines to the files alone.
         report = os.fdopen(report_fd, "w") if report_fd is not None else None
         console = Console(quiet=report is not None, stream=report or sys.stdout)
@@ -65,11 +67,9 @@ class Command(BaseCommand):
             own_redis = not os.environ.get("REDIS_URL") and not os.environ.get("REDIS_URL_FILE")
             if own_postgres:
                 preflight.check_postgres_version(layout)
-            layout.logs.mkdir(exist_ok=True, mode=0o700)
             clean_up(layout, former, console.say)
             preflight.check_port(host, port)
-            if own_postgres or own_redis:
-                embedded.prepare(layout)
+            embedded.prepare(layout, postgres=own_postgres)
             supervisor = Supervisor(
                 layout=layout,
                 lock=lock,
@@ -79,6 +79,7 @@ class Command(BaseCommand):
                 ready=lambda started: self._tell(console, report, layout, started),
                 embedded_postgres=own_postgres,
                 embedded_redis=own_redis,
+                began=began,
             )
             asyncio.run(supervisor.run())
         except OSError as error:
@@ -128,19 +129,20 @@ class Command(BaseCommand):
         # It goes on without us; there is nothing to wait for.
         process.returncode = 0
 
-    def _check(self, host: str) -> None:
+    def _check(self, port: int | None, host: str) -> None:
         with contextlib.ExitStack() as stack:
             environment = dict(os.environ)
             if "AINDUS_DATA_DIR" not in environment:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="aindus-check-"))
-                environment["AINDUS_DATA_DIR"] = folder
+                Path(folder).chmod(0o711)
+                environment["AINDUS_DATA_DIR"] = str(Path(folder) / "data")
             driver = import_string(settings.CHECK_COMMAND)
             faults = driver(
                 environment=environment,
                 manage=[sys.executable, str(Path(settings.BASE_DIR) / "manage.py")],
                 host=host,
-                port=preflight.free_port(host),
-                say=self.stdout.write,
+                port=port or preflight.free_port(host),
+                say=lambda line: (self.stdout.write(line), self.stdout.flush()),
             )
         if faults:
             raise CommandError("The check failed: " + "; ".join(faults))
