@@ -254,7 +254,7 @@ def attention(project, targets) -> list[Attention]:
                     "warning",
                     "clock",
                     f"{operation.label} takes longer than it should",
-                    (operation.waiting_for and f"Waiting for {operation.waiting_for}.") or "",
+                    operation.waiting_for and f"Waiting for {operation.waiting_for}." or "",
                     f"/operations/{operation.pk}/",
                     "Open operation",
                     operation.created_at,

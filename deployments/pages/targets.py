@@ -9,9 +9,9 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 
 from controlplane.errors import ProblemError
-from controlplane.pages.access import actor, page, require
 from controlplane.pages.forms import field_errors
 from controlplane.pages.paging import paginate
+from controlplane.pages.access import actor, page, require
 from deployments import services
 from deployments.models import LIVE_REPLICA, HealthTransition, Rollout, Target, TargetStatus
 from deployments.pages import figures, observed, selectors
