@@ -56,6 +56,12 @@ def _digest(entry: AuditEntry) -> str:
     return hashlib.sha256((entry.previous_hash + text).encode()).hexdigest()
 
 
+def lock_chain() -> None:
+    """Wait for every other writer of the log; held until the caller's transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
+
+
 def record(
     *,
     project: Project | None,
@@ -70,8 +76,7 @@ def record(
     Holds the chain's lock until that transaction ends: call it late, after the rows it tells of are locked.
     """
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
+        lock_chain()
         newest = AuditEntry.objects.order_by("-sequence").values_list("hash", flat=True).first()
         entry = AuditEntry(
             at=timezone.now(),

@@ -8,6 +8,10 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 
+UNREADABLE = (
+    "A stored secret cannot be decrypted: put the key that wrote it back into AINDUS_ENCRYPTION_KEYS."
+)
+
 
 @lru_cache(maxsize=4)
 def _fernet(keys: tuple[str, ...]) -> MultiFernet:
@@ -31,9 +35,24 @@ def decrypt(token: str):
     try:
         return json.loads(_current().decrypt(token.encode()))
     except InvalidToken:
-        raise ImproperlyConfigured(
-            "A stored secret cannot be decrypted: put the key that wrote it back into AINDUS_ENCRYPTION_KEYS."
-        ) from None
+        raise ImproperlyConfigured(UNREADABLE) from None
+
+
+def is_current(token: str) -> bool:
+    """Whether the newest key wrote the token; False also for what no key can read."""
+    try:
+        Fernet(settings.ENCRYPTION_KEYS[0]).decrypt(token.encode())
+    except InvalidToken:
+        return False
+    return True
+
+
+def rotate(token: str) -> str:
+    """The same content under the newest key; ImproperlyConfigured when no key can read it."""
+    try:
+        return _current().rotate(token.encode()).decode()
+    except InvalidToken:
+        raise ImproperlyConfigured(UNREADABLE) from None
 
 
 class Secrets(dict):

@@ -57,6 +57,14 @@ class Env:
             raise ImproperlyConfigured(f"{name}={number} is not between {least} and {most}.")
         return number
 
+    def ports(self, name: str, default: str, *, doc: str) -> range:
+        """The setting as a range of TCP ports, written `first-last`."""
+        text = self.text(name, default, doc=doc)
+        first, _, last = text.partition("-")
+        if not (first.isdigit() and last.isdigit() and 1024 <= int(first) <= int(last) <= 65535):
+            raise ImproperlyConfigured(f"{name}={text!r}: write first-last, within 1024 and 65535.")
+        return range(int(first), int(last) + 1)
+
     def boolean(self, name: str, default: bool, *, doc: str) -> bool:
         """The setting as true or false."""
         text = self.text(name, "true" if default else "false", doc=doc).lower()
@@ -78,6 +86,16 @@ class Env:
 
 def kept_secret(path: Path, make) -> str:
     """The text kept at `path`; made once, by whichever process comes first."""
+    try:
+        return _read_or_make(path, make)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"{path} cannot be read or made ({error.strerror}). Is its folder writable by this account, and"
+            " is there free disk? AINDUS_DATA_DIR names another data directory."
+        ) from None
+
+
+def _read_or_make(path: Path, make) -> str:
     for _ in range(2):
         try:
             return path.read_text().strip()

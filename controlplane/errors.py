@@ -83,6 +83,13 @@ class ConflictError(ProblemError):
     code = "conflict"
 
 
+class PreconditionFailedError(ProblemError):
+    """This changed since you read it; read it again and decide anew."""
+
+    status = 412
+    code = "precondition_failed"
+
+
 class TooLargeError(ProblemError):
     """The request is larger than this server takes."""
 
@@ -102,3 +109,10 @@ class UnavailableError(ProblemError):
 
     status = 503
     code = "unavailable"
+
+
+class InternalError(ProblemError):
+    """Something went wrong here; the server's log tells more under this request id."""
+
+    status = 500
+    code = "internal"

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from controlplane import audit
+from controlplane import actors, audit
 from controlplane.errors import ConflictError, InvalidError
 from controlplane.models import ApiKey, Project
 
@@ -78,5 +78,6 @@ def api_key_revoke(*, key: ApiKey, revoked_by: str) -> ApiKey:
                 subject=key.pk,
                 detail={"name": key.name, "prefix": key.prefix},
             )
+    actors.forget()
     key.refresh_from_db()
     return key

@@ -5,6 +5,7 @@ Role `api` is the vector API alone: it loads the app `vectors` and nothing of th
 
 import os
 import secrets
+import sys
 from pathlib import Path
 
 from controlplane import __version__, embedded
@@ -62,24 +63,42 @@ VECTORS = {
     ),
     "region": env.text("CLUSTER_REGION", doc="Region this replica runs in; shown at /health."),
     "cloud": env.text("CLOUD_PROVIDER", doc="Cloud this replica runs on; shown at /health."),
-    "workers": env.integer("AINDUS_API_WORKERS", 1, least=1, most=64, doc="Processes of one vector API replica."),
-    "threads": env.integer("AINDUS_API_THREADS", 2, least=1, most=64, doc="Threads of each of those processes."),
+    "replica_dir": env.text("AINDUS_REPLICA_DIR", doc="Folder of one replica: its lock and replica.json."),
+    "workers": env.integer(
+        "AINDUS_API_WORKERS", 1, least=1, most=64, doc="Processes of one vector API replica."
+    ),
+    "threads": env.integer(
+        "AINDUS_API_THREADS", 2, least=1, most=64, doc="Threads of each of those processes."
+    ),
     "max_body_bytes": env.integer(
         "AINDUS_MAX_BODY_BYTES", 32 * 2**20, least=1024, doc="Largest request body of the vector API."
     ),
     "max_batch_points": env.integer(
-        "AINDUS_MAX_BATCH_POINTS", 10_000, least=1, most=100_000, doc="Most points in one upsert, fetch or delete."
+        "AINDUS_MAX_BATCH_POINTS",
+        10_000,
+        least=1,
+        most=100_000,
+        doc="Most points in one upsert, fetch or delete.",
     ),
-    "max_top_k": env.integer("AINDUS_MAX_TOP_K", 10_000, least=1, most=100_000, doc="Greatest top_k of a query."),
+    "max_top_k": env.integer(
+        "AINDUS_MAX_TOP_K", 10_000, least=1, most=100_000, doc="Greatest top_k of a query."
+    ),
     "statement_timeout_ms": env.integer(
-        "AINDUS_STATEMENT_TIMEOUT_MS", 30_000, least=10, doc="How long one statement of the vector API may run."
+        "AINDUS_STATEMENT_TIMEOUT_MS",
+        30_000,
+        least=10,
+        doc="How long one statement of the vector API may run.",
     ),
     "slow_request_ms": env.integer(
         "AINDUS_SLOW_REQUEST_MS", 1000, least=0, doc="Requests of the vector API slower than this are logged."
     ),
-    "access_log": env.boolean("AINDUS_ACCESS_LOG", True, doc="One log line for every request to the vector API."),
+    "access_log": env.boolean(
+        "AINDUS_ACCESS_LOG", True, doc="One log line for every request to the vector API."
+    ),
     "index_memory_mib": env.integer(
-        "AINDUS_INDEX_MEMORY_MIB", 0, doc="Most maintenance_work_mem of an index build; 0: the server's own setting."
+        "AINDUS_INDEX_MEMORY_MIB",
+        0,
+        doc="Most maintenance_work_mem of an index build; 0: the server's own setting.",
     ),
     "auto_index_points": env.integer(
         "AINDUS_AUTO_INDEX_POINTS", 10_000, least=1, doc="Points from which an index is built by itself."
@@ -132,6 +151,7 @@ else:
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "django_htmx.middleware.HtmxMiddleware",
+        "controlplane.pages.middleware.PagesMiddleware",
     ]
     AUTH_USER_MODEL = "controlplane.User"
     AUTH_PASSWORD_VALIDATORS = [
@@ -142,6 +162,7 @@ else:
         },
         {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     ]
+    MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
     LOGIN_URL = "/sign-in/"
     LOGIN_REDIRECT_URL = "/"
     LOGOUT_REDIRECT_URL = "/sign-in/"
@@ -156,6 +177,7 @@ else:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_CONTENT_TYPE_NOSNIFF = True
     X_FRAME_OPTIONS = "DENY"
+    CSRF_FAILURE_VIEW = "controlplane.pages.errors.csrf_failure"
     TEMPLATES = [
         {
             "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -172,18 +194,18 @@ else:
         }
     ]
     STATIC_URL = "/static/"
-    STATIC_ROOT = DATA_DIR / "static"
+    # WhiteNoise serves the apps' own folders; nothing is collected.
     STATICFILES_DIRS = [BASE_DIR / "controlplane" / "static"]
     WHITENOISE_USE_FINDERS = True
     REST_FRAMEWORK = {
         "DEFAULT_AUTHENTICATION_CLASSES": [
             "controlplane.api.authentication.BearerAuthentication",
-            "rest_framework.authentication.SessionAuthentication",
+            "controlplane.api.authentication.SessionAuthentication",
         ],
         "DEFAULT_PERMISSION_CLASSES": ["controlplane.api.permissions.RolePermission"],
         "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-        "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-        "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+        "DEFAULT_PARSER_CLASSES": ["controlplane.api.parsing.StrictJSONParser"],
+        "DEFAULT_SCHEMA_CLASS": "controlplane.api.schema.RouteSchema",
         "EXCEPTION_HANDLER": "controlplane.api.errors.exception_handler",
         "UNAUTHENTICATED_USER": None,
     }
@@ -195,7 +217,27 @@ else:
         "SWAGGER_UI_DIST": "SIDECAR",
         "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
         "SCHEMA_PATH_PREFIX": "/api/v1",
+        "COMPONENT_SPLIT_REQUEST": True,
+        "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+        "ENUM_NAME_OVERRIDES": {
+            "Role": "controlplane.models.Role",
+            "TargetRole": "deployments.api.serializers.ROLES",
+            "OperationStatus": "worker.models.Status",
+            "TargetStatus": "deployments.models.TargetStatus",
+            "Health": "deployments.models.Health",
+            "RolloutStatus": "deployments.models.RolloutStatus",
+            "ReplicaStatus": "deployments.models.ReplicaStatus",
+        },
+        "POSTPROCESSING_HOOKS": [
+            "drf_spectacular.hooks.postprocess_schema_enums",
+            "controlplane.api.schema.add_shared_parts",
+        ],
     }
+    # (module with `paths(prefix, tag)` and `schemas()`, prefix, tag) of what DRF's views do not serve.
+    OPENAPI_FRAGMENTS = [
+        ("vectors.openapi", "/api/v1/vectors", "Vectors"),
+        ("vectors.openapi", "/api/v1/targets/{target}/vectors", "Vectors of a target"),
+    ]
     OPERATION_LEASE_SECONDS = env.integer(
         "AINDUS_OPERATION_LEASE_SECONDS",
         20,
@@ -223,13 +265,69 @@ else:
         doc="Networks that may read /metrics of the web role; never through a proxy.",
     )
     # (regular expression, dotted path) of ASGI applications that take a request before Django does.
-    ASGI_MOUNTS = []
+    ASGI_MOUNTS = [(r"/api/v1/targets/[^/]+/vectors(/|\Z)", "deployments.gateway.application")]
+    # Who calls this installation's own vector API; targets have their own authentication.
+    VECTORS_AUTHENTICATE = "controlplane.api.authentication.vectors_caller"
     # Called with the first project on a start until each has worked once; see controlplane/first_start.py.
     FIRST_START_HOOKS = ["deployments.first_start.create_local_target"]
     # Called with the data directory when `manage.py up` stops, after the worker and before the servers.
     STOP_HOOKS = ["deployments.runtimes.processes.stop_all"]
 
+    # What `manage.py up --check` runs; see deployments/first_light/installation.py for its arguments.
+    CHECK_COMMAND = "deployments.first_light.installation.run"
+
     API_IMAGE = f"aindusdb/api:{__version__}"
+    API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
+    REPLICA_HOST = "127.0.0.1"
+    REPLICA_PORTS = env.ports(
+        "AINDUS_REPLICA_PORTS", "8100-8999", doc="TCP ports that replicas on this machine listen on."
+    )
+    REPLICA_READY_SECONDS = env.integer(
+        "AINDUS_REPLICA_READY_SECONDS",
+        20,
+        least=2,
+        most=3600,
+        doc="How long a new replica may take to become ready before its release is taken back.",
+    )
+    REPLICA_STOP_SECONDS = env.integer(
+        "AINDUS_REPLICA_STOP_SECONDS",
+        8,
+        least=0,
+        most=300,
+        doc="How long a stopping replica may finish its requests before it is killed.",
+    )
+    REPLICA_LOG_MIB = env.integer(
+        "AINDUS_REPLICA_LOG_MIB", 64, least=2, most=100_000, doc="Disk that one replica's log may take."
+    )
+    REPLICA_KEEP_HOURS = env.integer(
+        "AINDUS_REPLICA_KEEP_HOURS", 24, least=1, doc="How long the logs of a replica that ended are kept."
+    )
+    # Days that metric points are kept, by the length of their interval in seconds.
+    METRICS_KEEP_DAYS = {
+        15: env.integer(
+            "AINDUS_METRICS_KEEP_15S_DAYS",
+            2,
+            least=1,
+            most=90,
+            doc="Days that metrics are kept at 15 s resolution.",
+        ),
+        300: env.integer(
+            "AINDUS_METRICS_KEEP_5M_DAYS",
+            30,
+            least=1,
+            most=1000,
+            doc="Days that metrics are kept at 5 min resolution.",
+        ),
+        3600: env.integer(
+            "AINDUS_METRICS_KEEP_1H_DAYS",
+            400,
+            least=1,
+            most=10_000,
+            doc="Days that metrics at 1 h resolution and changes of health are kept.",
+        ),
+    }
+    # How often the gateway reads anew which replicas are ready.
+    GATEWAY_REFRESH_SECONDS = 1
     # What beat sends, and how often in seconds. A message that waited longer than `expires` is dropped.
     BEAT_SCHEDULE = {
         "heartbeat": {
@@ -237,7 +335,37 @@ else:
             "schedule": 5.0,
             "options": {"expires": 5, "queue": "maintenance"},
         },
+        "forget-answers": {
+            "task": "controlplane.forget_answers",
+            "schedule": 3600.0,
+            "options": {"expires": 3600, "queue": "maintenance"},
+        },
         "sweep": {"task": "worker.sweep", "schedule": 2.0, "options": {"expires": 2, "queue": "maintenance"}},
+        "reconcile": {
+            "task": "deployments.reconcile",
+            "schedule": 2.0,
+            "options": {"expires": 2, "queue": "maintenance"},
+        },
+        "probe": {
+            "task": "deployments.probe",
+            "schedule": 3.0,
+            "options": {"expires": 3, "queue": "maintenance"},
+        },
+        "scrape": {
+            "task": "deployments.scrape",
+            "schedule": 15.0,
+            "options": {"expires": 15, "queue": "maintenance"},
+        },
+        "roll_up": {
+            "task": "deployments.roll_up",
+            "schedule": 60.0,
+            "options": {"expires": 60, "queue": "maintenance"},
+        },
+        "tidy_replicas": {
+            "task": "deployments.tidy_replicas",
+            "schedule": 30.0,
+            "options": {"expires": 30, "queue": "maintenance"},
+        },
     }
 
 LOG_LEVEL = env.text(
@@ -252,5 +380,12 @@ LOGGING = {
     "formatters": {"line": {"()": "controlplane.log.LineFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {"django.request": {"level": "ERROR"}, "django.server": {"level": "WARNING"}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "django.server": {"level": "WARNING"},
+        # A line for every task that beat sends and a worker takes would hide all others.
+        "celery.beat": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
 }

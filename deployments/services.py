@@ -3,15 +3,18 @@
 import hashlib
 import json
 import re
+from collections.abc import Container
+from contextlib import contextmanager
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import JSONField, Max
 
 from controlplane import audit
-from controlplane.errors import ConflictError, InvalidError
+from controlplane.errors import ConflictError, InvalidError, PreconditionFailedError, UnavailableError
 from deployments import specs
+from deployments.errors import ProviderError, Transient
 from deployments.models import (
     RUNNING_TARGET,
     Plan,
@@ -24,7 +27,7 @@ from deployments.models import (
 from deployments.providers.base import Secret, TargetSpec, as_json, provider_for
 from deployments.runtimes.base import runtime_for
 from worker.models import Operation
-from worker.services import OperationInProgressError, operation_submit
+from worker.services import OperationInProgressError, operation_cancel, operation_submit
 
 IMAGE = re.compile(
     r"\A(?:[a-z0-9.-]+(?::\d+)?/)?[a-z0-9._/-]+(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
@@ -49,9 +52,13 @@ def target_spec(target: Target, spec: dict | None = None) -> TargetSpec:
 
 
 def _clean(instance, *, prefix: str = "") -> None:
-    """full_clean() whose failure is our own error, with the field's name."""
+    """full_clean() whose failure is our own error, with the field's name.
+
+    JSON fields are validated by their schemas; Django would call an empty object blank.
+    """
+    by_schema = {field.name for field in instance._meta.fields if isinstance(field, JSONField)}
     try:
-        instance.full_clean(validate_constraints=False)
+        instance.full_clean(exclude=by_schema, validate_constraints=False)
     except ValidationError as error:
         raise InvalidError(
             "Some values are not valid.",
@@ -60,6 +67,19 @@ def _clean(instance, *, prefix: str = "") -> None:
                 for field, messages in error.message_dict.items()
             ],
         ) from None
+
+
+@contextmanager
+def provider_errors():
+    """What a provider raises while a caller waits, as the caller's error."""
+    try:
+        yield
+    except Transient as error:
+        raise UnavailableError(
+            f"{error} {error.remedy}".strip(), code=error.code, retry_after_seconds=5
+        ) from error
+    except ProviderError as error:
+        raise ConflictError(f"{error} {error.remedy}".strip(), code=error.code) from error
 
 
 def _lock(target: Target) -> Target:
@@ -164,8 +184,9 @@ def target_plan(*, target: Target, spec: dict | None = None, created_by: str) ->
     spec = target.spec if spec is None else specs.validated_spec(engine, spec)
     wanted = target_spec(target, spec)
     exists = target.status != TargetStatus.PENDING
-    result = engine.plan(wanted, target_spec(target) if exists else None)
-    problems = engine.validate(wanted)
+    with provider_errors():
+        result = engine.plan(wanted, target_spec(target) if exists else None)
+        problems = engine.validate(wanted)
     estimate = {}
     if result.monthly_amount is not None:
         estimate = {"amount": result.monthly_amount, "currency": result.currency}
@@ -215,7 +236,12 @@ def plan_apply(*, plan: Plan, requested_by: str) -> Operation:
             project=target.project,
             kind="target.provision",
             subject=target.subject,
-            input={"target": target.pk, "plan": plan.pk, "spec": plan.spec},
+            input={
+                "target": target.pk,
+                "plan": plan.pk,
+                "spec": plan.spec,
+                "before": target.spec if target.status in RUNNING_TARGET else None,
+            },
             created_by=requested_by,
         )
         plan.operation = operation.pk
@@ -235,14 +261,23 @@ def plan_apply(*, plan: Plan, requested_by: str) -> Operation:
         return operation
 
 
-def target_update(*, target: Target, requested_by: str, **changes) -> Target:
-    """Change a target's own fields: name, role, deletion_protection."""
+def target_update(
+    *, target: Target, requested_by: str, expected_versions: Container[str] | None = None, **changes
+) -> Target:
+    """Change a target's own fields: name, role, deletion_protection.
+
+    PreconditionFailedError when `expected_versions` is given and the target's version is none of them.
+    """
     unknown = set(changes) - {"name", "role", "deletion_protection"}
     if unknown:
         field = sorted(unknown)[0]
         raise InvalidError(f"{field} cannot be changed here; make a plan with a new spec.", field=field)
     with transaction.atomic():
         held = _lock(target)
+        if expected_versions is not None and held.version not in expected_versions:
+            raise PreconditionFailedError()
+        if held.status == TargetStatus.DESTROYED:
+            raise ConflictError(f"{held.name} is destroyed.", code="target_destroyed")
         before = {field: getattr(held, field) for field in changes}
         for field, value in changes.items():
             setattr(held, field, value)
@@ -263,13 +298,16 @@ def target_update(*, target: Target, requested_by: str, **changes) -> Target:
         return held
 
 
-def _submit(target: Target, kind: str, requested_by: str, **values) -> Operation:
+def _submit(
+    target: Target, kind: str, requested_by: str, *, retry_of: Operation | None = None, **values
+) -> Operation:
     operation = operation_submit(
         project=target.project,
         kind=kind,
         subject=target.subject,
         input={"target": target.pk, **values},
         created_by=requested_by,
+        retry_of=retry_of,
     )
     audit.record(
         project=target.project,
@@ -299,7 +337,7 @@ def target_destroy(*, target: Target, confirm: str, requested_by: str) -> Operat
                 'Switch the protection off first: PATCH {"deletion_protection": false}.',
                 code="deletion_protected",
             )
-        operation = _submit(held, "target.destroy", requested_by)
+        operation = _submit(held, "target.destroy", requested_by, status_before=held.status)
         Target.objects.filter(pk=held.pk).update(status=TargetStatus.DESTROYING, status_reason="")
         return operation
 
@@ -311,7 +349,9 @@ def target_scale(*, target: Target, replicas: int, requested_by: str) -> Operati
         held = _lock(target)
         _need_running(held, "scaling")
         spec = specs.validated_spec(engine, {**held.spec, "replicas": replicas}, prefix="")
-        operation = _submit(held, "target.scale", requested_by, replicas=spec["replicas"])
+        operation = _submit(
+            held, "target.scale", requested_by, replicas=spec["replicas"], before=held.desired_replicas
+        )
         held.spec, held.desired_replicas = spec, spec["replicas"]
         held.save(update_fields=["spec", "desired_replicas", "updated_at"])
         return operation
@@ -354,12 +394,39 @@ def rollout_start(
         return _start_rollout(held, release, "target.rollout", requested_by)
 
 
-def _start_rollout(target: Target, release: Release, kind: str, requested_by: str):
+def _start_rollout(target: Target, release: Release, kind: str, requested_by: str, retry_of=None):
     rollout = Rollout(target=target, release=release, previous=target.release, created_by=requested_by)
-    operation = _submit(target, kind, requested_by, rollout=rollout.pk, release=release.pk)
+    operation = _submit(target, kind, requested_by, retry_of=retry_of, rollout=rollout.pk, release=release.pk)
     rollout.operation = operation.pk
     rollout.save(force_insert=True)
     return rollout, operation
+
+
+def rollout_abort(*, rollout: Rollout, requested_by: str) -> Operation:
+    """Stop a rollout and go back to what served before; ConflictError when it has ended."""
+    operation = Operation.objects.filter(pk=rollout.operation).first() if rollout.operation else None
+    if operation is None or rollout.finished_at is not None:
+        raise ConflictError(f"This rollout has ended already ({rollout.status}).", code="rollout_finished")
+    return operation_cancel(operation=operation, requested_by=requested_by)
+
+
+def rollout_control(*, rollout: Rollout, verb: str) -> None:
+    """Promote, pause or resume: steps of a canary, which a rolling rollout does not have."""
+    raise ConflictError(
+        f"A rolling rollout replaces replicas one by one by itself, so there is nothing to {verb}; "
+        "abort it to go back.",
+        code="strategy_rolling",
+    )
+
+
+def _served_before(target: Target) -> Release | None:
+    """The last release that served and is not the present one."""
+    rollouts = Rollout.objects.filter(target=target, status=RolloutStatus.SUCCEEDED)
+    for rollout in rollouts.select_related("release", "previous").order_by("-id"):
+        for release in (rollout.release, rollout.previous):
+            if release and release.pk != target.release_id:
+                return release
+    return None
 
 
 def rollback_start(*, target: Target, release: Release | None = None, requested_by: str):
@@ -368,16 +435,20 @@ def rollback_start(*, target: Target, release: Release | None = None, requested_
         held = _lock(target)
         _need_running(held, "a rollback")
         if release is None:
-            served = (
-                Rollout.objects.filter(target=held, status=RolloutStatus.SUCCEEDED)
-                .exclude(release=held.release)
-                .order_by("-id")
-                .first()
-            )
-            release = served.release if served else None
+            release = _served_before(held)
         if release is None or release.pk == held.release_id:
             raise ConflictError("No other release has served on this target.", code="nothing_to_roll_back_to")
         return _start_rollout(held, release, "target.rollback", requested_by)
+
+
+def rollout_retry(*, operation: Operation, requested_by: str) -> Operation:
+    """Start the rollout of a failed or cancelled operation again, as a new rollout."""
+    with transaction.atomic():
+        target = Target.objects.select_for_update().get(pk=operation.input["target"])
+        _need_running(target, "a rollout")
+        release = Release.objects.get(pk=operation.input["release"])
+        _, again = _start_rollout(target, release, operation.kind, requested_by, retry_of=operation)
+        return again
 
 
 def target_heal(*, target: Target, reason: str) -> Operation | None:

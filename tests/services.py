@@ -43,6 +43,8 @@ def pytest_load_initial_conftests(early_config, parser, args):
     os.environ["AINDUS_DATA_DIR"] = str(_folder)
     layout = embedded.Layout(_folder)
     embedded.prepare(layout)
+    # WhiteNoise warns of a STATIC_ROOT that is not there.
+    (_folder / "static").mkdir(exist_ok=True)
     command, arguments = embedded.postgres_command(layout)
     command += ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "shared_buffers=256MB"]
     _start(command, arguments, layout.logs / "postgres.log")

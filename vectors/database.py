@@ -8,6 +8,7 @@ stack, so in steady state each thread works on one of its own, whichever threads
 import contextlib
 import logging
 import os
+import select
 import struct
 import threading
 import time
@@ -57,7 +58,9 @@ class Connection:
             prepare_threshold=None,
         )
         self.pg = self.db.pgconn
-        self.pid = os.getpid()
+        poll = select.poll()
+        poll.register(self.pg.socket, select.POLLIN | select.POLLHUP)
+        self.readable = poll.poll
         self._prepared: dict[str, bytes] = {}
         self._serial = 0
         self._ef = 0
@@ -108,11 +111,7 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether another request may use it."""
-        return (
-            self.pg.status == pq.ConnStatus.OK
-            and self.pg.transaction_status == pq.TransactionStatus.IDLE
-            and self.pid == os.getpid()
-        )
+        return self.pg.status == pq.ConnStatus.OK and self.pg.transaction_status == pq.TransactionStatus.IDLE
 
     def close(self) -> None:
         with contextlib.suppress(Exception):
@@ -135,7 +134,8 @@ class Pool:
                 connection = self._free.pop()
             except IndexError:
                 break
-            if connection.usable:
+            # A server that went away has closed the socket, which makes it readable.
+            if not connection.readable(0):
                 return connection
             connection.close()
         try:
@@ -252,6 +252,15 @@ def pool() -> Pool:
                     conninfo_from_settings(), statement_timeout_ms=settings.VECTORS["statement_timeout_ms"]
                 )
     return _pool
+
+
+def _forked() -> None:
+    global _pool
+    _pool = None
+
+
+# A child must not talk on its parent's connections.
+os.register_at_fork(after_in_child=_forked)
 
 
 def use(other: Pool | None) -> None:

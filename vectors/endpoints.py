@@ -4,6 +4,7 @@ Neither WSGI nor Django is known here: `vectors/wsgi.py` serves these raw, `vect
 """
 
 import contextlib
+import math
 import re
 import time
 from typing import NamedTuple
@@ -119,7 +120,7 @@ def points_query(request: Request, name: str) -> Response:
         packed = None
         if body.vector is not None:
             packed = vectors.pack(body.vector, collection.dimension, "vector")
-            vectors.check(packed, collection.metric, "vector")
+            vectors.check_norm(math.hypot(*body.vector), collection.metric, "vector")
         elif body.vector_b64 is not None:
             packed = vectors.pack_base64(body.vector_b64, collection.dimension, "vector_b64")
             vectors.check(packed, collection.metric, "vector_b64")

@@ -103,7 +103,11 @@ def unpack(packed: bytes) -> tuple[float, ...]:
 
 def check(packed: bytes, metric: str, field: str) -> None:
     """InvalidError unless the vector is finite, of a size float32 can square, and not zero under cosine."""
-    norm = math.hypot(*unpack(packed))
+    check_norm(math.hypot(*unpack(packed)), metric, field)
+
+
+def check_norm(norm: float, metric: str, field: str) -> None:
+    """The same of a vector's norm."""
     if not math.isfinite(norm):
         raise InvalidError("A vector must not hold NaN or infinite values.", code="not_finite", field=field)
     if norm > NORM_MOST:

@@ -1,5 +1,6 @@
 """The vector API of role `api`: a raw WSGI callable, with Django beside it for every other address."""
 
+import contextlib
 import logging
 import os
 import time
@@ -17,7 +18,6 @@ from controlplane.errors import ProblemError  # noqa: E402
 from vectors import auth, bodies, endpoints, metrics, probes  # noqa: E402
 
 log = logging.getLogger("vectors.api")
-access = logging.getLogger("vectors.access")
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 # Dialects mounted below the prefix; below the root they are no prefix of this API's anyway.
 DIALECTS = (f"{endpoints.PREFIX}/pinecone", f"{endpoints.PREFIX}/qdrant")
@@ -41,6 +41,7 @@ class Application:
         self.counters = counters
         self.configure()
         self._django = None
+        self._second = (0, "")
 
     def configure(self) -> None:
         """Take the settings over into attributes, which the hot path reads."""
@@ -48,7 +49,9 @@ class Application:
         self.jwt_key = options["jwt_secret_key"]
         self.max_body = options["max_body_bytes"]
         self.slow_seconds = options["slow_request_ms"] / 1000
-        self.access_log = options["access_log"]
+        self.access_log = options["access_log"] and logging.getLogger("vectors.access").isEnabledFor(
+            logging.INFO
+        )
 
     @property
     def django(self):
@@ -118,7 +121,7 @@ class Application:
         seconds = time.perf_counter() - started
         self.counters.end(name, status, seconds)
         if self.access_log:
-            access.info("%s %s %d %.1fms %s", method, path, status, seconds * 1000, request_id)
+            self.access(f"{method} {path} {status} {seconds * 1000:.1f}ms {request_id}")
         if seconds > self.slow_seconds or status >= 500:
             log.warning(
                 "%s request %s: %s %s answered %d in %.0f ms",
@@ -152,6 +155,20 @@ class Application:
         if len(body) > self.max_body:
             raise bodies.too_large(self.max_body)
         return body
+
+    def access(self, text: str) -> None:
+        """A line in the form of controlplane.log, at a tenth of what a logging record costs."""
+        now = time.time()
+        second = int(now)
+        known, stamp = self._second
+        if second != known:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = (second, stamp)
+        if not text.isprintable():
+            text = ascii(text)[1:-1]
+        with contextlib.suppress(OSError):
+            line = f"{stamp}.{int((now - second) * 1000):03d}Z INFO vectors.access {text}\n"
+            os.write(2, line.encode("utf-8", "replace"))
 
     def probe(self, name: str) -> endpoints.Response:
         if name == "health":

@@ -43,6 +43,12 @@ app.autodiscover_tasks()
 
 
 @signals.worker_init.connect
+def watch_over_the_worker(**kwargs):
+    """Only a worker needs its watchdog; importing it there connects it."""
+    from worker import watchdog  # noqa: F401
+
+
+@signals.worker_init.connect
 def refuse_unknown_operations(**kwargs):
     """A worker that lacks the code of an unfinished operation must not start and let it lie."""
     from worker.handlers import check_unfinished_operations

@@ -6,6 +6,7 @@ any point: its lease ends, and the step runs again elsewhere. PostgreSQL's clock
 """
 
 import logging
+import time
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from datetime import datetime, timedelta
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import Exists, OuterRef, Q
 
 from worker import owner, signals
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 CHANNEL = "operation_events"
 LONGEST_BACKOFF_SECONDS = 60.0
 LONGEST_COUNTDOWN_SECONDS = 10.0
+OUTAGE_SECONDS = 8.0
 
 
 def database_now() -> datetime:
@@ -299,15 +301,32 @@ def advance(operation_id: str) -> bool:
         try:
             outcome = _run(handler, operation)
         except StepError as error:
-            outcome = _after_error(lease, handler, error)
+            outcome = _through_outage(_after_error, lease, handler, error)
         signals.step_ran.send(sender=Operation, **moment)
         if outcome is not None:
-            lease.commit(handler, outcome)
+            _through_outage(lease.commit, handler, outcome)
     except LeaseLostError:
         log.warning("%s: lost the lease of %s; its result is dropped", operation.pk, operation.step)
         return False
     signals.step_committed.send(sender=Operation, **moment)
     return True
+
+
+def _through_outage(write, *arguments):
+    """Call a write until PostgreSQL takes it, for a while; the lease's token makes it safe to repeat.
+
+    A step that has run is worth more than the wait: without its outcome it would run again only when the
+    lease expires.
+    """
+    deadline = time.monotonic() + OUTAGE_SECONDS
+    while True:
+        try:
+            return write(*arguments)
+        except (OperationalError, InterfaceError):
+            if time.monotonic() > deadline:
+                raise
+            connection.close()
+            time.sleep(0.2)
 
 
 def _run(handler, operation: Operation) -> Outcome:
@@ -321,6 +340,10 @@ def _run(handler, operation: Operation) -> Outcome:
         outcome = getattr(handler, operation.step)()
     except (StepError, LeaseLostError):
         raise
+    except (OperationalError, InterfaceError) as error:
+        message = f"The control plane's database did not answer: {str(error).strip().splitlines()[0]}"
+        log.warning("%s %s.%s: %s", operation.pk, operation.kind, operation.step, message)
+        raise StepError(message, code="database_away") from error
     except SoftTimeLimitExceeded:
         raise StepError(
             f"Step {operation.step} took longer than its time limit.", code="time_limit"
@@ -368,8 +391,6 @@ def drain(subject: str | None = None, *, seconds: float = 60.0) -> None:
 
     For management commands and tests that have no Celery worker at hand.
     """
-    import time
-
     deadline = time.monotonic() + seconds
     while True:
         open_rows = Operation.objects.unfinished()

@@ -83,7 +83,7 @@ class OperationHandler:
             retry_of=operation,
         )
 
-    def cancel(self):
+    def cancel(self) -> Outcome:
         """The step that carries out a cancellation; by default nothing needs undoing."""
         return Cancelled()
 

@@ -92,7 +92,11 @@ class Drift:
 
 @runtime_checkable
 class Provider(Protocol):
-    """Everything is idempotent: the same target and token give one result however often it is called."""
+    """Everything is idempotent: the same target and token give one result however often it is called.
+
+    `prepare` gives the secrets that must be kept before anything is made with them: those already known,
+    and new ones where they are missing. It makes nothing.
+    """
 
     name: str
     label: str
@@ -103,6 +107,7 @@ class Provider(Protocol):
 
     def validate(self, target: TargetSpec) -> list[Problem]: ...
     def plan(self, target: TargetSpec, current: TargetSpec | None) -> PlanResult: ...
+    def prepare(self, target: TargetSpec) -> Secret: ...
     def apply(self, target: TargetSpec, token: str) -> Mapping[str, Any]: ...
     def observe(self, target: TargetSpec, ref: Mapping[str, Any]) -> Progress: ...
     def drift(self, target: TargetSpec, ref: Mapping[str, Any]) -> list[Drift]: ...

@@ -282,3 +282,16 @@ def collections_table(client, name):
     from vectors.collections import collection_load
 
     return collection_load(name).table
+
+
+def test_the_docs_name_every_route_metric_and_bucket(client):
+    from pathlib import Path
+
+    from vectors import metrics
+
+    text = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()
+    assert [name for name in metrics.NAMES if f"`{name}`" not in text] == []
+    lines = client.get("/metrics").body.decode().splitlines()
+    names = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert [name for name in names if f"`{name}`" not in text] == []
+    assert " ".join(str(most) for most in metrics.BUCKETS) in text

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from controlplane import embedded
+from controlplane import embedded, ids
 from tests.vectors.conftest import ROOT, api_environment, b64, migrate, token
 
 
@@ -31,8 +32,7 @@ def die_with_tests():
 
 def alive(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
 
@@ -40,11 +40,12 @@ def alive(pid: int) -> bool:
 def descendants(pid: int) -> list[int]:
     """All processes below one."""
     found = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208
-        if entry.isdigit():
-            with contextlib.suppress(OSError, IndexError), open(f"/proc/{entry}/stat") as file:  # noqa: PTH123
-                if int(file.read().rpartition(")")[2].split()[1]) == pid:
-                    found += [int(entry), *descendants(int(entry))]
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == pid:
+                    found += [int(folder.name), *descendants(int(folder.name))]
     return found
 
 
@@ -146,10 +147,8 @@ def test_start_query_and_stop(serve, tmp_path):
         assert status == 404
         assert headers["Content-Type"] == "application/problem+json"
         assert problem["code"] == "unknown_address"
-        assert (
-            server.call("POST", "collections/proc/points", None, headers={"Content-Length": str(2**40)})[0]
-            == 413
-        )
+        huge = {"Content-Length": str(2**40)}
+        assert server.call("POST", "collections/proc/points", headers=huge)[0] == 413
     finally:
         server.call("DELETE", "collections/proc")
     children = descendants(server.process.pid)
@@ -177,8 +176,9 @@ def test_role_api_stays_small(serve, tmp_path):
     code = (
         "import sys; import vectors.wsgi, vectors.runner, vectors.management.commands.api, granian;"
         "vectors.wsgi.Application().django;"
-        "print([name for name in ('celery', 'boto3', 'rest_framework', 'azure', 'google', 'numpy', 'kubernetes',"
-        " 'django.contrib.auth', 'cryptography', 'worker', 'deployments', 'costs') if name in sys.modules])"
+        "unwanted = ('celery', 'boto3', 'rest_framework', 'azure', 'google', 'numpy', 'kubernetes',"
+        " 'django.contrib.auth', 'cryptography', 'worker', 'deployments', 'costs');"
+        "print([name for name in unwanted if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -243,39 +243,34 @@ def test_a_dead_worker_is_replaced_and_counters_go_on(serve):
 def test_sigterm_finishes_what_runs(serve, vectors_url):
     server = serve("--no-runner", "--threads", "4")
     server.ready()
-    server.call("POST", "collections", {"name": "slow", "dimension": 64, "metric": "l2"})
+    found = server.call("POST", "collections", {"name": "slow", "dimension": 2, "metric": "l2"})[1]
     results = []
 
     def upsert(at):
-        ids = [f"{at}-{n}" for n in range(5000)]
-        body = {"ids": ids, "vectors_b64": b64([float(n % 97) for n in range(64 * 5000)])}
+        body = {"points": [{"id": str(at), "vector": [at, 1]}]}
         results.append(server.call("POST", "collections/slow/points", body)[0])
 
     threads = [threading.Thread(target=upsert, args=[at]) for at in range(4)]
-    try:
+    with psycopg.connect(vectors_url) as db, psycopg.connect(vectors_url, autocommit=True) as other:
+        table = f"vectors_data.p_{ids.decode('col', found['id']).hex}"
+        db.execute(f"LOCK TABLE {table} IN SHARE MODE")
         for thread in threads:
             thread.start()
-
-        def in_flight():
-            with psycopg.connect(vectors_url) as db:
-                return db.execute(
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                    " AND state = 'active' AND query ~ 'staging'"
-                ).fetchone()[0]
-
-        until(in_flight)
+        waiting = (
+            "SELECT count(*) = 4 FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        until(lambda: other.execute(waiting).fetchone()[0])
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(timeout=10) == 0
+        time.sleep(0.5)
+        assert server.process.poll() is None
+        db.commit()
         for thread in threads:
             thread.join(timeout=5)
         assert results == [200] * 4, server.log.read_text()
-    finally:
-        from vectors import collections, database
-
-        database.use(database.Pool(vectors_url))
-        collections.collection_delete(name="slow")
-        database.pool().close()
-        database.use(None)
+        assert server.process.wait(timeout=10) == 0
+        other.execute("DELETE FROM vectors_collection WHERE name = 'slow'")
+        other.execute(f"DROP TABLE {table}")
 
 
 class Postgres:

@@ -1,0 +1,305 @@
+"""Targets and what belongs to them as the REST API shows and takes them."""
+
+from rest_framework import serializers
+
+from controlplane.api.pagination import ListQuery, Words
+from controlplane.api.serializers import JsonObject, Money, StrictSerializer
+from deployments.models import Health, ReplicaStatus, RolloutStatus, Target, TargetStatus
+
+ROLES = Target._meta.get_field("role").choices
+
+
+class ProviderOut(serializers.Serializer):
+    """A place that targets can be made at."""
+
+    name = serializers.CharField()
+    label = serializers.CharField()
+    runtime = serializers.CharField(help_text="How replicas run there.")
+    regions = serializers.ListField(child=serializers.CharField())
+    spec_schema = JsonObject(help_text="JSON Schema of `spec`.")
+    config_schema = JsonObject(help_text="JSON Schema of a release's `config`.")
+    credentials_schema = JsonObject(
+        help_text="JSON Schema of an account's credentials; empty when none are needed."
+    )
+    presets = JsonObject(help_text="Name to a spec to start from.")
+    capabilities = JsonObject(help_text="{operations: [...], strategies: [...]}")
+
+
+class ReleaseOut(serializers.Serializer):
+    """An image and its configuration; never changes."""
+
+    id = serializers.CharField()
+    name = serializers.CharField(source="__str__", help_text="v1, v2, ...")
+    number = serializers.IntegerField()
+    image = serializers.CharField()
+    config = JsonObject()
+    digest = serializers.CharField()
+    note = serializers.CharField()
+    created_by = serializers.CharField()
+    created_at = serializers.DateTimeField()
+
+
+class ReleaseReference(serializers.Serializer):
+    """Which release."""
+
+    id = serializers.CharField()
+    name = serializers.CharField(source="__str__")
+
+
+class TargetReference(serializers.Serializer):
+    """Which target."""
+
+    id = serializers.CharField()
+    name = serializers.CharField()
+
+
+class HealthSummary(serializers.Serializer):
+    """The health by the last probes."""
+
+    status = serializers.ChoiceField(choices=Health.choices, source="health")
+    reason = serializers.CharField(source="health_reason")
+    since = serializers.DateTimeField(source="health_since", allow_null=True)
+
+
+class TargetOut(serializers.Serializer):
+    """One place the vector API runs."""
+
+    id = serializers.CharField()
+    name = serializers.CharField()
+    provider = serializers.CharField()
+    region = serializers.CharField()
+    role = serializers.ChoiceField(choices=ROLES)
+    spec = JsonObject()
+    status = serializers.ChoiceField(choices=TargetStatus.choices)
+    status_reason = serializers.CharField()
+    deletion_protection = serializers.BooleanField()
+    desired_replicas = serializers.IntegerField()
+    ready_replicas = serializers.IntegerField()
+    release = ReleaseReference(allow_null=True)
+    outputs = JsonObject(help_text="What the provider made, without secrets.")
+    health = HealthSummary(source="*")
+    created_by = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+    ready_at = serializers.DateTimeField(allow_null=True)
+    destroyed_at = serializers.DateTimeField(allow_null=True)
+    vectors_url = serializers.SerializerMethodField(help_text="The target's vector API through the gateway.")
+
+    def get_vectors_url(self, target) -> str:
+        return f"/api/v1/targets/{target.name}/vectors"
+
+
+class TargetCreate(StrictSerializer):
+    """A new target."""
+
+    name = serializers.CharField(max_length=50)
+    provider = serializers.CharField(max_length=32)
+    region = serializers.CharField(max_length=64, required=False, allow_blank=True, default="")
+    role = serializers.ChoiceField(choices=ROLES, default="primary")
+    spec = JsonObject(default=dict, help_text="By the provider's `spec_schema`.")
+
+
+class TargetUpdate(StrictSerializer):
+    """What of a target may be changed at once; the rest needs a plan."""
+
+    name = serializers.CharField(max_length=50)
+    role = serializers.ChoiceField(choices=ROLES)
+    deletion_protection = serializers.BooleanField()
+
+
+class TargetDestroy(StrictSerializer):
+    """The confirmation of a deletion."""
+
+    confirm = serializers.CharField(max_length=50, help_text="The target's name.")
+
+
+class PlanOnlyQuery(StrictSerializer):
+    """Whether to start."""
+
+    plan_only = serializers.BooleanField(default=False, help_text="Make the record and the plan alone.")
+
+
+class TargetQuery(ListQuery):
+    """Query of the list of targets."""
+
+    sorts = {"name": "name", "-name": "-name", "-created_at": "-pk", "created_at": "pk"}
+    status = Words(
+        choices=TargetStatus.values,
+        help_text="Separated by commas. Without it, targets that are destroyed are left out.",
+    )
+    health = Words(choices=Health.values)
+    provider = serializers.CharField(required=False, max_length=32)
+    region = serializers.CharField(required=False, max_length=64)
+    role = serializers.ChoiceField(choices=ROLES, required=False)
+
+
+class ProblemOut(serializers.Serializer):
+    """What preflight found; `error` refuses the plan, `warning` does not."""
+
+    severity = serializers.CharField()
+    field = serializers.CharField()
+    code = serializers.CharField()
+    message = serializers.CharField()
+    remedy = serializers.CharField()
+
+
+class PlanOut(serializers.Serializer):
+    """What applying a spec would do."""
+
+    id = serializers.CharField()
+    target = TargetReference()
+    spec = JsonObject()
+    changes = serializers.ListField(
+        child=JsonObject(),
+        help_text="[{action: create|change|replace|destroy, kind, name, fields: {name: [before, after]}, "
+        "replaces_data}]",
+    )
+    preflight = ProblemOut(many=True, source="problems")
+    monthly_estimate = serializers.SerializerMethodField(help_text="Null when not known.")
+    operation = serializers.SerializerMethodField(help_text="The operation that applied it, or null.")
+    created_by = serializers.CharField()
+    created_at = serializers.DateTimeField()
+
+    def get_monthly_estimate(self, plan) -> Money(allow_null=True):
+        return plan.estimate or None
+
+    def get_operation(self, plan) -> str | None:
+        return plan.operation or None
+
+
+class PlanCreate(StrictSerializer):
+    """What to plan for."""
+
+    spec = JsonObject(required=False, help_text="The whole new spec; the present one when left out.")
+
+
+class TargetPlanned(serializers.Serializer):
+    """A target that was recorded, and its plan."""
+
+    target = TargetOut()
+    plan = PlanOut()
+
+
+class ReleaseCreate(StrictSerializer):
+    """A new release."""
+
+    image = serializers.CharField(
+        max_length=500, required=False, default="", help_text="Pinned; ours by default."
+    )
+    config = JsonObject(default=dict)
+    note = serializers.CharField(max_length=500, required=False, allow_blank=True, default="")
+
+
+class ReleaseQuery(ListQuery):
+    """Query of the list of releases."""
+
+    image = serializers.CharField(required=False, max_length=500)
+
+
+class RolloutCreate(StrictSerializer):
+    """What to move the target to: `release`, or `image` and `config`."""
+
+    release = serializers.CharField(max_length=64, required=False, help_text="v3 or rel_...")
+    image = serializers.CharField(max_length=500, required=False)
+    config = JsonObject(required=False)
+    strategy = serializers.CharField(max_length=16, default="rolling", help_text="rolling")
+    note = serializers.CharField(max_length=500, required=False, allow_blank=True)
+
+    def validate(self, values):
+        both = "release" in values and {"image", "config", "note"} & set(values)
+        if both:
+            raise serializers.ValidationError(
+                {"release": "Give a release, or image, config and note of a new one, not both."}
+            )
+        return values
+
+
+class RolloutOut(serializers.Serializer):
+    """One move of a target from a release to another."""
+
+    id = serializers.CharField()
+    target = TargetReference()
+    release = ReleaseReference()
+    previous = ReleaseReference(allow_null=True)
+    strategy = serializers.CharField()
+    status = serializers.ChoiceField(choices=RolloutStatus.choices)
+    reason = serializers.CharField(help_text="Why it rolled back or failed.")
+    operation = serializers.CharField()
+    created_by = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class RolloutQuery(ListQuery):
+    """Query of the list of rollouts."""
+
+    status = Words(choices=RolloutStatus.values)
+
+
+class RollbackCreate(StrictSerializer):
+    """Where to go back to."""
+
+    release = serializers.CharField(
+        max_length=64, required=False, help_text="v3 or rel_...; the last that served when left out."
+    )
+
+
+class ScaleCreate(StrictSerializer):
+    """How many replicas to run."""
+
+    replicas = serializers.IntegerField(min_value=0, max_value=1000)
+
+
+class ReplicaOut(serializers.Serializer):
+    """One running instance of a release."""
+
+    id = serializers.CharField()
+    release = ReleaseReference()
+    status = serializers.ChoiceField(choices=ReplicaStatus.choices)
+    reason = serializers.CharField()
+    host = serializers.CharField()
+    port = serializers.IntegerField(allow_null=True)
+    last_probe_at = serializers.DateTimeField(allow_null=True)
+    last_probe_ms = serializers.FloatField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    ready_at = serializers.DateTimeField(allow_null=True)
+    stopped_at = serializers.DateTimeField(allow_null=True)
+
+
+class ReplicaQuery(ListQuery):
+    """Query of the list of replicas."""
+
+    status = Words(
+        choices=ReplicaStatus.values,
+        help_text="Separated by commas. Without it, those that are gone are left out.",
+    )
+
+
+class TargetEventOut(serializers.Serializer):
+    """Something that happened to a target."""
+
+    at = serializers.DateTimeField()
+    source = serializers.ChoiceField(choices=["operation", "health"])
+    operation = serializers.CharField(allow_null=True)
+    sequence = serializers.IntegerField(allow_null=True)
+    kind = serializers.CharField(help_text="The operation's kind, or health.")
+    step = serializers.CharField()
+    outcome = serializers.CharField(help_text="An operation event's outcome, or the new health.")
+    message = serializers.CharField()
+    replica = serializers.CharField(allow_null=True)
+
+
+class TargetEventPage(serializers.Serializer):
+    """One page of events, newest first."""
+
+    items = TargetEventOut(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+class TargetEventQuery(StrictSerializer):
+    """Which events."""
+
+    limit = serializers.IntegerField(min_value=1, max_value=200, default=50)
+    cursor = serializers.CharField(required=False)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)

@@ -1,0 +1,17 @@
+"""target.restart: every replica is replaced by a fresh one of the same release."""
+
+from deployments.models import Replica
+from deployments.operations.rolling import RollingOperation
+from worker.handlers import operation
+from worker.outcomes import Done, Outcome
+
+
+@operation("target.restart", first="begin", label="Restart")
+class RestartTarget(RollingOperation):
+    def is_wanted(self, replica: Replica) -> bool:
+        return self.made(replica) and super().is_wanted(replica)
+
+    def finish(self) -> Outcome:
+        with self.atomic():
+            self.serves_again()
+        return Done({"replicas": self.count}, f"{self.count} fresh replicas run")

@@ -1,0 +1,76 @@
+"""The same calls as ordinary Django views, as the control plane's web role serves them."""
+
+import json
+
+import pytest
+from django.test import RequestFactory
+
+from controlplane.errors import UnauthenticatedError
+from tests.vectors.conftest import JWT_KEY, token
+from vectors import auth, urls, views
+
+
+def authenticate(request):
+    """Stands for the control plane's sessions and API keys."""
+    role = request.META.get("HTTP_X_ROLE")
+    if role is None:
+        raise UnauthenticatedError()
+    return auth.Principal("someone", role)
+
+
+@pytest.fixture
+def call(pool, settings):
+    settings.VECTORS = settings.VECTORS | {"jwt_secret_key": JWT_KEY}
+
+    def call(method, path, body=None, **headers):
+        request = RequestFactory(enforce_csrf_checks=True).generic(
+            method,
+            f"/api/v1/vectors/{path}",
+            b"" if body is None else json.dumps(body),
+            content_type="application/json",
+            headers=headers,
+        )
+        match = urls.urlpatterns[0].resolve(path)
+        return match.func(request, **match.kwargs)
+
+    return call
+
+
+def test_the_targets_own_authentication_by_default(call):
+    bearer = {"Authorization": f"Bearer {token('operator')}"}
+    made = call("POST", "collections", {"name": "viewed", "dimension": 2}, **bearer)
+    assert made.status_code == 201, made.content
+    try:
+        points = {"points": [{"id": "a", "vector": [1, 2]}]}
+        assert call("POST", "collections/viewed/points", points, **bearer).status_code == 200
+        answer = call("POST", "collections/viewed/query", {"vector": [1, 2]}, **bearer)
+        assert json.loads(answer.content)["matches"][0]["id"] == "a"
+        assert answer["Content-Type"] == "application/json"
+        assert answer["X-Request-Id"]
+        refused = call("GET", "collections/viewed")
+        assert refused.status_code == 401
+        assert refused["Content-Type"] == "application/problem+json"
+        assert call("GET", "api-keys", **bearer).status_code == 403
+        bad = call("POST", "collections/viewed/query", {"vector": [1]}, **bearer)
+        assert bad.status_code == 422
+        assert json.loads(bad.content)["errors"][0]["field"] == "vector"
+    finally:
+        assert call("DELETE", "collections/viewed", **bearer).status_code == 204
+
+
+def test_a_body_over_the_limit(call, settings):
+    settings.VECTORS = settings.VECTORS | {"max_body_bytes": 2000}
+    bearer = {"Authorization": f"Bearer {token()}"}
+    big = call("POST", "collections", {"name": "x" * 3000, "dimension": 2}, **bearer)
+    assert big.status_code == 413
+
+
+def test_an_authentication_of_the_projects_own(call, settings):
+    settings.VECTORS_AUTHENTICATE = "tests.vectors.test_views.authenticate"
+    views.authenticator.cache_clear()
+    assert call("GET", "collections", **{"X-Role": "viewer"}).status_code == 200
+    assert call("GET", "collections").status_code == 401
+    # What a browser sends by itself is not enough to write.
+    refused = call("POST", "collections", {"name": "x", "dimension": 2}, **{"X-Role": "admin"})
+    assert refused.status_code == 403
+    assert json.loads(refused.content)["code"] == "csrf"
