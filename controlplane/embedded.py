@@ -131,13 +131,18 @@ def _let_through(path: Path, account: pwd.struct_passwd) -> None:
         folder.chmod(stat.S_IMODE(details.st_mode) | stat.S_IXOTH)
 
 
-def prepare(layout: Layout) -> None:
-    """Make the folders and, on the first start, the database cluster. Safe to call again."""
+def prepare(layout: Layout, *, postgres: bool = True) -> None:
+    """Make the folders and, on the first start, the database cluster. Safe to call again.
+
+    Without `postgres` only what Redis and the secrets need.
+    """
     account = service_account()
     layout.root.mkdir(parents=True, exist_ok=True, mode=0o711 if account else 0o700)
     for folder in (layout.redis, layout.secrets, layout.logs):
         folder.mkdir(exist_ok=True, mode=0o700)
     layout.run.mkdir(exist_ok=True, mode=0o700)
+    if not postgres:
+        return
     layout.postgres.mkdir(exist_ok=True, mode=0o700)
     if account:
         _let_through(layout.root, account)

@@ -63,6 +63,7 @@ VECTORS = {
     ),
     "region": env.text("CLUSTER_REGION", doc="Region this replica runs in; shown at /health."),
     "cloud": env.text("CLOUD_PROVIDER", doc="Cloud this replica runs on; shown at /health."),
+    "replica_dir": env.text("AINDUS_REPLICA_DIR", doc="Folder of one replica: its lock and replica.json."),
     "workers": env.integer(
         "AINDUS_API_WORKERS", 1, least=1, most=64, doc="Processes of one vector API replica."
     ),
@@ -150,6 +151,7 @@ else:
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "django_htmx.middleware.HtmxMiddleware",
+        "controlplane.pages.middleware.PagesMiddleware",
     ]
     AUTH_USER_MODEL = "controlplane.User"
     AUTH_PASSWORD_VALIDATORS = [
@@ -160,6 +162,7 @@ else:
         },
         {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     ]
+    MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
     LOGIN_URL = "/sign-in/"
     LOGIN_REDIRECT_URL = "/"
     LOGOUT_REDIRECT_URL = "/sign-in/"
@@ -174,6 +177,7 @@ else:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_CONTENT_TYPE_NOSNIFF = True
     X_FRAME_OPTIONS = "DENY"
+    CSRF_FAILURE_VIEW = "controlplane.pages.errors.csrf_failure"
     TEMPLATES = [
         {
             "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -229,8 +233,11 @@ else:
             "controlplane.api.schema.add_shared_parts",
         ],
     }
-    # Functions that give the OpenAPI path items of what is served outside of Django's views.
-    OPENAPI_FRAGMENTS = []
+    # (module with `paths(prefix, tag)` and `schemas()`, prefix, tag) of what DRF's views do not serve.
+    OPENAPI_FRAGMENTS = [
+        ("vectors.openapi", "/api/v1/vectors", "Vectors"),
+        ("vectors.openapi", "/api/v1/targets/{target}/vectors", "Vectors of a target"),
+    ]
     OPERATION_LEASE_SECONDS = env.integer(
         "AINDUS_OPERATION_LEASE_SECONDS",
         20,
@@ -295,6 +302,30 @@ else:
     REPLICA_KEEP_HOURS = env.integer(
         "AINDUS_REPLICA_KEEP_HOURS", 24, least=1, doc="How long the logs of a replica that ended are kept."
     )
+    # Days that metric points are kept, by the length of their interval in seconds.
+    METRICS_KEEP_DAYS = {
+        15: env.integer(
+            "AINDUS_METRICS_KEEP_15S_DAYS",
+            2,
+            least=1,
+            most=90,
+            doc="Days that metrics are kept at 15 s resolution.",
+        ),
+        300: env.integer(
+            "AINDUS_METRICS_KEEP_5M_DAYS",
+            30,
+            least=1,
+            most=1000,
+            doc="Days that metrics are kept at 5 min resolution.",
+        ),
+        3600: env.integer(
+            "AINDUS_METRICS_KEEP_1H_DAYS",
+            400,
+            least=1,
+            most=10_000,
+            doc="Days that metrics at 1 h resolution and changes of health are kept.",
+        ),
+    }
     # How often the gateway reads anew which replicas are ready.
     GATEWAY_REFRESH_SECONDS = 1
     # What beat sends, and how often in seconds. A message that waited longer than `expires` is dropped.
@@ -314,6 +345,21 @@ else:
             "task": "deployments.reconcile",
             "schedule": 2.0,
             "options": {"expires": 2, "queue": "maintenance"},
+        },
+        "probe": {
+            "task": "deployments.probe",
+            "schedule": 3.0,
+            "options": {"expires": 3, "queue": "maintenance"},
+        },
+        "scrape": {
+            "task": "deployments.scrape",
+            "schedule": 15.0,
+            "options": {"expires": 15, "queue": "maintenance"},
+        },
+        "roll_up": {
+            "task": "deployments.roll_up",
+            "schedule": 60.0,
+            "options": {"expires": 60, "queue": "maintenance"},
         },
         "tidy_replicas": {
             "task": "deployments.tidy_replicas",

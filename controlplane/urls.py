@@ -14,4 +14,6 @@ urlpatterns = [
     path("api/v1/", include("deployments.api.urls")),
     path("api/v1/vectors", include("vectors.urls")),
     path("api/", include("controlplane.api.documentation")),
+    path("", include("controlplane.pages.urls")),
+    path("", include("deployments.pages.urls")),
 ]

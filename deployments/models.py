@@ -209,6 +209,9 @@ class Replica(models.Model):
     handle = models.JSONField(default=dict, help_text="What the runtime recognises it by (pid, ...).")
     failed_probes = models.PositiveSmallIntegerField(default=0, help_text="Equal readings in a row.")
     passed_probes = models.PositiveSmallIntegerField(default=0, help_text="Equal readings in a row.")
+    health = models.CharField(
+        max_length=9, choices=Health, default=Health.UNKNOWN, help_text="As its last transition says."
+    )
     last_probe_at = models.DateTimeField(null=True, blank=True)
     last_probe_ms = models.FloatField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -221,6 +224,7 @@ class Replica(models.Model):
                 fields=["host", "port"], condition=Q(status__in=LIVE_REPLICA), name="replica_port_once"
             ),
             models.CheckConstraint(condition=Q(status__in=ReplicaStatus.values), name="replica_status"),
+            models.CheckConstraint(condition=Q(health__in=Health.values), name="replica_health"),
         ]
         indexes = [models.Index(fields=["target", "status"])]
 
@@ -235,7 +239,7 @@ class Replica(models.Model):
 class HealthTransition(models.Model):
     """A change of health of a target or one of its replicas; nothing is written while nothing changes."""
 
-    target = models.ForeignKey(Target, models.CASCADE, related_name="health_transitions")
+    target = models.ForeignKey(Target, models.CASCADE, related_name="health_transitions", db_index=False)
     replica = models.ForeignKey(Replica, models.CASCADE, null=True, related_name="health_transitions")
     at = models.DateTimeField()
     previous = models.CharField(max_length=9, choices=Health)
@@ -243,28 +247,62 @@ class HealthTransition(models.Model):
     reason = models.TextField(blank=True)
 
     class Meta:
-        indexes = [models.Index(fields=["target", "replica", "-at"])]
+        indexes = [
+            models.Index(fields=["target", "replica", "-at"]),
+            models.Index(fields=["target", "-at", "-id"], name="health_transition_newest"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(health__in=Health.values) & Q(previous__in=Health.values),
+                name="health_transition_health",
+            )
+        ]
 
     def __str__(self):
         return f"{self.at} {self.previous} -> {self.health}"
+
+
+class ProbeHeartbeat(models.Model):
+    """When a probe round last ended: one row. Time that no round covers is unknown, not uptime."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="probe_heartbeat_once")]
+
+    def __str__(self):
+        return f"{self.at}"
+
+
+class ScrapeState(models.Model):
+    """A replica's counters as last scraped, from which the next scrape's deltas are taken."""
+
+    replica = models.OneToOneField(Replica, models.CASCADE, primary_key=True, related_name="scrape_state")
+    at = models.DateTimeField()
+    counters = models.JSONField(help_text="{requests: {route status: n}, buckets: {bound: n}, seconds}")
+
+    def __str__(self):
+        return f"{self.replica_id} {self.at}"
 
 
 class MetricPoint(models.Model):
     """What one replica did in one interval: deltas of its counters, so that points add up.
 
     `buckets[i]` counts requests that took at most `metrics.BUCKET_BOUNDS_SECONDS[i]` and more than the
-    bound before; percentiles of any span come from the sums.
+    bound before, the last one those above every bound; percentiles of any span come from the sums.
     """
 
-    target = models.ForeignKey(Target, models.CASCADE, related_name="metric_points")
-    replica = models.ForeignKey(Replica, models.CASCADE, related_name="+")
+    target = models.ForeignKey(Target, models.CASCADE, related_name="metric_points", db_index=False)
+    replica = models.ForeignKey(Replica, models.CASCADE, related_name="+", db_index=False)
     resolution_seconds = models.PositiveIntegerField(help_text="15 raw, 300 and 3600 rolled up")
     at = models.DateTimeField(help_text="Start of the interval.")
+    covered_seconds = models.FloatField(default=0, help_text="How much of the interval was measured.")
     requests = models.BigIntegerField(default=0)
     errors = models.BigIntegerField(default=0, help_text="Answers with status 5xx.")
     duration_seconds = models.FloatField(default=0, help_text="Sum over the requests.")
     buckets = ArrayField(models.BigIntegerField(), default=list)
-    memory_bytes = models.BigIntegerField(null=True)
+    memory_bytes = models.BigIntegerField(null=True, help_text="The most that was seen.")
 
     class Meta:
         constraints = [
@@ -272,27 +310,29 @@ class MetricPoint(models.Model):
                 fields=["target", "resolution_seconds", "at", "replica"], name="metric_point_once"
             )
         ]
+        indexes = [models.Index(fields=["resolution_seconds", "at"], name="metric_point_age")]
 
     def __str__(self):
         return f"{self.at} {self.requests}"
 
 
 class CollectionSize(models.Model):
-    """Points and bytes of a target's collection, as scraped; one row an interval."""
+    """Points and bytes of a target's collection as scraped last within an interval."""
 
-    target = models.ForeignKey(Target, models.CASCADE, related_name="collection_sizes")
+    target = models.ForeignKey(Target, models.CASCADE, related_name="collection_sizes", db_index=False)
     collection = models.CharField(max_length=200)
     resolution_seconds = models.PositiveIntegerField()
-    at = models.DateTimeField()
+    at = models.DateTimeField(help_text="Start of the interval.")
     points = models.BigIntegerField()
     bytes = models.BigIntegerField()
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["target", "collection", "resolution_seconds", "at"], name="collection_size_once"
+                fields=["target", "resolution_seconds", "at", "collection"], name="collection_size_once"
             )
         ]
+        indexes = [models.Index(fields=["resolution_seconds", "at"], name="collection_size_age")]
 
     def __str__(self):
         return f"{self.collection} {self.at}"

@@ -5,7 +5,7 @@ import logging
 from celery import shared_task
 from django.db import InterfaceError, OperationalError
 
-from deployments import reconciliation
+from deployments import probing, reconciliation, rollup, scraping
 
 log = logging.getLogger(__name__)
 
@@ -23,3 +23,21 @@ def reconcile() -> None:
 def tidy_replicas() -> None:
     """Keep logs and folders of replicas within bounds."""
     reconciliation.tidy_replicas()
+
+
+@shared_task(name="deployments.probe", ignore_result=True)
+def probe() -> None:
+    """Ask every replica whether it is ready, and record changes of health."""
+    probing.probe_round()
+
+
+@shared_task(name="deployments.scrape", ignore_result=True)
+def scrape() -> None:
+    """Read every replica's metrics."""
+    scraping.scrape_round()
+
+
+@shared_task(name="deployments.roll_up", ignore_result=True)
+def roll_up() -> None:
+    """Roll metrics up, and delete what is past its retention."""
+    rollup.roll_up_and_expire()

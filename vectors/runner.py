@@ -160,6 +160,11 @@ class Runner:
         finally:
             if not db.broken and not db.closed:
                 db.execute(f"ALTER TABLE IF EXISTS {table} RESET (parallel_workers)")
+        db.execute(
+            "SELECT gin_clean_pending_list(indexrelid) FROM pg_index JOIN pg_class ON oid = indexrelid"
+            " WHERE indrelid = to_regclass(%s) AND relam = (SELECT oid FROM pg_am WHERE amname = 'gin')",
+            [table],
+        )
         db.execute(f"ANALYZE {table}")
         seconds = round(time.monotonic() - started, 3)
         spilled = next((text for text in notices if "no longer fits" in text), None)

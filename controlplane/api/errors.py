@@ -7,7 +7,6 @@ import orjson
 from django.core import exceptions as django_exceptions
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
-from django.views import defaults
 from psycopg_pool import PoolTimeout
 from rest_framework import exceptions as drf
 
@@ -22,6 +21,7 @@ from controlplane.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from controlplane.pages import errors as pages
 
 log = logging.getLogger(__name__)
 
@@ -147,14 +147,14 @@ def handler400(request, exception):
     """Django's handler for a request that is not understood."""
     if is_api(request):
         return problem_answer(ProblemError("The request is not valid."), request_id_of(request))
-    return defaults.bad_request(request, exception)
+    return pages.bad_request(request, exception)
 
 
 def handler403(request, exception):
     """Django's handler for what is not allowed."""
     if is_api(request):
         return problem_answer(ForbiddenError(), request_id_of(request))
-    return defaults.permission_denied(request, exception)
+    return pages.forbidden(request, exception)
 
 
 def handler404(request, exception):
@@ -162,11 +162,11 @@ def handler404(request, exception):
     if is_api(request):
         problem = NotFoundError(f"There is nothing at {request.path[:200]}; /api/docs/ lists every endpoint.")
         return problem_answer(problem, request_id_of(request))
-    return defaults.page_not_found(request, exception)
+    return pages.not_found(request, exception)
 
 
 def handler500(request):
     """Django's handler for a failure outside of any API view."""
     if is_api(request):
         return problem_answer(InternalError(), request_id_of(request))
-    return defaults.server_error(request)
+    return pages.server_error(request)

@@ -163,8 +163,10 @@ def add_shared_parts(result, generator, request, public):
             responses[f"Problem{status}"]["headers"] = {
                 "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}
             }
-    for name in settings.OPENAPI_FRAGMENTS:
-        for path, item in import_string(name)().items():
-            result["paths"].setdefault(path, {}).update(item)
+    for module, prefix, tag in settings.OPENAPI_FRAGMENTS:
+        result["paths"].update(import_string(f"{module}.paths")(prefix, tag))
+        result["components"]["schemas"].update(import_string(f"{module}.schemas")())
+    schemas = result["components"]["schemas"]
+    result["components"]["schemas"] = dict(sorted(schemas.items()))
     result["paths"] = dict(sorted(result["paths"].items()))
     return result

@@ -34,7 +34,7 @@ class Started:
 
 
 class Supervisor:
-    """Runs the children of one data directory. `ready` is called once, when all of them work.
+    """Runs the children of one data directory. `ready` is called once, when the web role answers.
 
     `began` is the time.monotonic() from which the start is measured.
     """
@@ -132,12 +132,11 @@ class Supervisor:
             broker.cancel()
         password = await asyncio.to_thread(prepare.migrate_and_fill, self.say)
         try:
-            started = [
-                self._launch(children.web(self.layout, self.host, self.port)),
-                self._launch(children.worker(self.layout)),
-                self._launch(children.beat(self.layout)),
-            ]
-            await self._until("The web role", self._web_ready, servers + started)
+            web = self._launch(children.web(self.layout, self.host, self.port))
+            await self._until("The web role", self._web_ready, [*servers, web])
+            # After it, because all import much at their start and somebody waits for the page.
+            self._launch(children.worker(self.layout))
+            self._launch(children.beat(self.layout))
         except BaseException:
             # It is stored hashed by now: a start that fails after this must not swallow it.
             if password:
@@ -164,12 +163,12 @@ class Supervisor:
         return http_fault(f"{self.url}/ready")
 
     async def _stop_all(self) -> None:
-        for name in ("web", "beat", "worker"):
-            await self._stop_child(name)
+        # No new requests and no new messages first; then what runs may end.
+        await asyncio.gather(self._stop_child("web"), self._stop_child("beat"))
+        await self._stop_child("worker")
         if self._signals < 2:
             await asyncio.to_thread(self._run_stop_hooks)
-        for name in ("redis", "postgres"):
-            await self._stop_child(name)
+        await asyncio.gather(self._stop_child("redis"), self._stop_child("postgres"))
         self.say("Stopped.")
         self._log.close()
 

@@ -15,7 +15,7 @@ from controlplane.api.errors import CONTENT_TYPE, problem_headers, problem_of
 from controlplane.errors import ProblemError, UnavailableError
 from controlplane.middleware import ACCEPTED
 from deployments.gateway import callers, forward
-from deployments.gateway.calls import call_of
+from deployments.gateway.calls import PREFIX, Call, call_of
 from deployments.gateway.replicas import Table
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,18 @@ class Gateway:
                 retry_after_seconds=5,
             )
         forward.SECONDS.labels(entry.name, call.kind).observe(time.perf_counter() - began)
+        answer.headers = [
+            (name, _own_location(value, call) if name == "location" else value)
+            for name, value in answer.headers
+        ]
         await _send_answer(send, answer, request_id, state)
+
+
+def _own_location(value: str, call: Call) -> str:
+    """A target's own address as the address through the gateway."""
+    if value == PREFIX or value.startswith(f"{PREFIX}/"):
+        return f"/api/v1/targets/{quote(call.target)}/vectors{value.removeprefix(PREFIX)}"
+    return value
 
 
 def _forwarded_headers(scope, headers: dict[str, str], request_id: str, token: str) -> dict[str, str]:

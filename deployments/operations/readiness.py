@@ -20,10 +20,11 @@ def readiness(host: str, port: int) -> tuple[bool, str]:
         return False, f"/ready cannot be reached ({type(error).__name__})"
     if answer.status == 200:
         return True, ""
-    return False, f"/ready answers {answer.status}{_failing_part(body)}"
+    return False, f"/ready answers {answer.status}{failing_part(body)}"
 
 
-def _failing_part(body: bytes) -> str:
+def failing_part(body: bytes) -> str:
+    """What a 503 of /ready says is wrong, as the end of a sentence; empty when it says nothing."""
     try:
         told = json.loads(body)
     except ValueError:

@@ -213,6 +213,16 @@ async def test_forwards_with_a_token_of_the_callers_role(call, upstreams, target
     assert 60 < claims["exp"] - time.time() <= 300
 
 
+async def test_addresses_in_answers_lead_through_the_gateway(call, upstreams):
+    async def created(request, body):
+        return web.json_response({}, status=201, headers={"Location": "/api/v1/vectors/collections/docs"})
+
+    for one in upstreams:
+        one.behaviour = created
+    answer = await call("POST", "alpha/vectors/collections", b"{}")
+    assert answer.headers["location"] == "/api/v1/targets/alpha/vectors/collections/docs"
+
+
 async def test_spreads_over_the_replicas(call, upstreams):
     for _ in range(10):
         assert (await call("POST", QUERY)).status_code == 200

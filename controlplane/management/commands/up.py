@@ -67,11 +67,9 @@ class Command(BaseCommand):
             own_redis = not os.environ.get("REDIS_URL") and not os.environ.get("REDIS_URL_FILE")
             if own_postgres:
                 preflight.check_postgres_version(layout)
-            layout.logs.mkdir(exist_ok=True, mode=0o700)
             clean_up(layout, former, console.say)
             preflight.check_port(host, port)
-            if own_postgres or own_redis:
-                embedded.prepare(layout)
+            embedded.prepare(layout, postgres=own_postgres)
             supervisor = Supervisor(
                 layout=layout,
                 lock=lock,

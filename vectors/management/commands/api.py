@@ -37,7 +37,7 @@ class Command(BaseCommand):
         parser.add_argument("--no-runner", action="store_true", help="do no jobs in this replica")
 
     def handle(self, *, host, port, workers, threads, no_runner, **_):
-        folder = Path(os.environ["AINDUS_REPLICA_DIR"]) if os.environ.get("AINDUS_REPLICA_DIR") else None
+        folder = Path(settings.VECTORS["replica_dir"]) if settings.VECTORS["replica_dir"] else None
         try:
             lock = replica.hold(folder) if folder else None
             port = replica.free_port(host, port)

@@ -1,0 +1,67 @@
+"""What a target is made of: its spec, what the provider made, plans, drift; and changing the spec."""
+
+from django.shortcuts import redirect, render
+
+from controlplane.errors import ProblemError
+from controlplane.pages.access import actor, page
+from controlplane.pages.forms import field_errors
+from deployments import services
+from deployments.errors import ProviderError
+from deployments.models import Plan
+from deployments.pages.plans import flatten
+from deployments.pages.schema_form import form_fields, spec_from_form
+from deployments.pages.targets import tab_context, target_or_404
+from deployments.providers.base import as_json, provider_for
+
+
+@page()
+def infrastructure(request, name):
+    found = target_or_404(request, name)
+    plans = list(Plan.objects.filter(target=found).order_by("-pk")[:10])
+    schema = provider_for(found.provider).spec_schema.get("properties", {})
+    titles = {key: part.get("title", key.replace("_", " ").capitalize()) for key, part in schema.items()}
+    context = tab_context(
+        request,
+        found,
+        "infrastructure",
+        plans=plans,
+        spec=[(titles.get(key, key), value) for key, value in flatten(found.spec).items()],
+        outputs=sorted(flatten(found.outputs).items()) if found.outputs else [],
+        engine=sorted(flatten(found.engine_ref).items()) if found.engine_ref else [],
+        secret_names=sorted(found.secrets),
+    )
+    return render(request, "deployments/infrastructure.html", context)
+
+
+@page()
+def drift(request, name):
+    """Asks the provider now, so it is loaded after the page."""
+    found = target_or_404(request, name)
+    context = {"target": found, "drifts": [], "problem": ""}
+    try:
+        drifts = provider_for(found.provider).drift(services.target_spec(found), found.engine_ref)
+        context["drifts"] = [as_json(one) for one in drifts]
+    except ProviderError as error:
+        context["problem"] = str(error)
+        context["remedy"] = error.remedy
+    return render(request, "deployments/_drift.html", context)
+
+
+@page("plan.create")
+def change(request, name):
+    """The spec as a form; POST makes a plan to look at."""
+    found = target_or_404(request, name)
+    schema = provider_for(found.provider).spec_schema
+    spec = spec_from_form(schema, request.POST) if request.method == "POST" else found.spec
+    errors = {}
+    if request.method == "POST":
+        try:
+            made = services.target_plan(target=found, spec=spec, created_by=actor(request))
+        except ProblemError as error:
+            errors = field_errors(error)
+        else:
+            return redirect("plan", made.pk)
+    context = tab_context(
+        request, found, "infrastructure", fields=form_fields(schema, spec, errors), errors=errors
+    )
+    return render(request, "deployments/change.html", context, status=422 if errors else 200)

@@ -1,0 +1,119 @@
+"""A target's logs: filtered, searched, followed, downloaded."""
+
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2s
+
+from django.http import HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from controlplane.errors import NotFoundError, ProblemError
+from controlplane.pages.access import page
+from deployments.logs import target_logs
+from deployments.models import LIVE_REPLICA
+from deployments.pages.targets import tab_context, target_or_404
+
+SPANS = [
+    ("15m", "15 min", 15),
+    ("1h", "1 h", 60),
+    ("6h", "6 h", 360),
+    ("24h", "24 h", 1440),
+    ("all", "All", 0),
+]
+LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"]
+SHOWN = 500
+DOWNLOADED = 50_000
+
+
+def _wanted(request) -> dict:
+    """The filters of the address; what is not valid is left out."""
+    span = request.GET.get("range", "1h")
+    minutes = next((minutes for name, _, minutes in SPANS if name == span), 60)
+    level = request.GET.get("level", "").upper()
+    return {
+        "range": span if span in {name for name, _, _ in SPANS} else "1h",
+        "q": request.GET.get("q", "").strip()[:200],
+        "level": level if level in LEVELS else "",
+        "replica": request.GET.get("replica", ""),
+        "since": timezone.now() - timedelta(minutes=minutes) if minutes else None,
+    }
+
+
+def _read(target, wanted: dict, limit: int, cursor: str = ""):
+    """(lines with a key that names them in an address, the cursor after them, why there are none)."""
+    try:
+        found = target_logs(
+            target,
+            # With a cursor the beginning must not move: what comes after it is newer anyway.
+            since=None if cursor else wanted["since"],
+            search=wanted["q"],
+            level=wanted["level"],
+            replica=wanted["replica"] or None,
+            cursor=cursor,
+            limit=limit,
+        )
+    except NotFoundError:
+        return [], cursor, "This replica is gone, and its log with it."
+    except ProblemError as error:
+        return [], cursor, error.detail
+    return [Shown(line) for line in found.lines], found.cursor, ""
+
+
+class Shown:
+    """A line as the page shows it."""
+
+    def __init__(self, line):
+        self.replica_id, self.at, self.level, self.text = line.replica_id, line.at, line.level, line.text
+        told = f"{line.replica_id} {line.cursor}".encode()
+        self.key = f"line-{blake2s(told, digest_size=6).hexdigest()}"
+
+
+@page()
+def logs(request, name):
+    found = target_or_404(request, name)
+    wanted = _wanted(request)
+    lines, cursor, problem = _read(found, wanted, SHOWN)
+    context = tab_context(
+        request,
+        found,
+        "logs",
+        wanted=wanted,
+        lines=lines,
+        cursor=cursor,
+        problem=problem,
+        spans=SPANS,
+        levels=LEVELS,
+        replicas=list(found.replicas.filter(status__in=LIVE_REPLICA).order_by("pk")),
+        full=len(lines) >= SHOWN,
+        query=request.GET.urlencode(),
+    )
+    return render(request, "deployments/logs.html", context)
+
+
+@page()
+def lines(request, name):
+    """Lines that came after a cursor, for a page that follows; the header X-Cursor goes on after them."""
+    found = target_or_404(request, name)
+    wanted = _wanted(request)
+    fresh, cursor, _ = _read(found, wanted, SHOWN, request.GET.get("cursor", ""))
+    response = render(request, "deployments/_log_lines.html", {"lines": fresh, "wanted": wanted})
+    response["X-Cursor"] = cursor
+    return response
+
+
+@page()
+def download(request, name):
+    """The lines of the present filters as text."""
+    found = target_or_404(request, name)
+    wanted = _wanted(request)
+    fresh, _, problem = _read(found, wanted, DOWNLOADED)
+    if problem:
+        return HttpResponse(problem, status=503, content_type="text/plain; charset=utf-8")
+    texts = (
+        f"{line.at.astimezone(UTC).isoformat() if line.at else '-'} {line.level or '-'} {line.replica_id} {line.text}\n"
+        for line in fresh
+    )
+    response = StreamingHttpResponse(texts, content_type="text/plain; charset=utf-8")
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    response["Content-Disposition"] = f'attachment; filename="{found.name}-{stamp}.log"'
+    return response

@@ -1,0 +1,38 @@
+"""What a target that is still being described would be, without writing anything."""
+
+from dataclasses import dataclass, field
+
+from controlplane.errors import ProblemError
+from deployments import specs
+from deployments.models import Target
+from deployments.providers.base import Secret, TargetSpec, as_json
+
+
+@dataclass
+class Preview:
+    """Changes, problems and the estimate as a plan tells them; `errors` when the spec itself is wrong."""
+
+    changes: list[dict] = field(default_factory=list)
+    problems: list[dict] = field(default_factory=list)
+    estimate: dict = field(default_factory=dict)
+    errors: list[dict] = field(default_factory=list)
+
+
+def target_preview(*, project, name: str, provider: str, region: str, spec: dict) -> Preview:
+    """The plan of a target of this description; an error of the provider is a problem to show, not a failure."""
+    preview = Preview()
+    try:
+        engine = specs.provider_named(provider)
+        region = specs.validated_region(engine, region)
+        spec = specs.validated_spec(engine, spec)
+    except ProblemError as error:
+        preview.errors = error.errors or [{"field": "", "code": error.code, "message": error.detail}]
+        return preview
+    draft = Target(project=project, name=name or "unnamed", provider=provider, region=region, spec=spec)
+    wanted = TargetSpec(target_id=draft.pk, name=draft.name, region=region, spec=spec, secrets=Secret({}))
+    result = engine.plan(wanted, None)
+    preview.changes = [as_json(change) for change in result.changes]
+    preview.problems = [as_json(problem) for problem in engine.validate(wanted)]
+    if result.monthly_amount is not None:
+        preview.estimate = {"amount": result.monthly_amount, "currency": result.currency}
+    return preview

@@ -1,0 +1,137 @@
+"""The vector API of a target, called over HTTP from the control plane."""
+
+import http.client
+import json
+import time
+from urllib.parse import quote, urlencode
+
+import jwt
+
+from controlplane.errors import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    ProblemError,
+    TooLargeError,
+    UnavailableError,
+)
+from deployments.models import Replica, ReplicaStatus, Target
+
+TOKEN_SECONDS = 60
+TIMEOUT_SECONDS = 5.0
+MOST_ANSWER_BYTES = 32 * 2**20
+ERRORS = {404: NotFoundError, 409: ConflictError, 413: TooLargeError, 422: InvalidError, 400: InvalidError}
+
+
+class TargetUnreachableError(UnavailableError):
+    """No replica of this target answers."""
+
+    code = "target_unreachable"
+
+
+class TargetApi:
+    """Calls to the collections of one target, with a token that lives a minute."""
+
+    def __init__(self, target: Target, *, subject: str, role: str = "admin"):
+        self.target = target
+        self.subject = subject
+        self.role = role
+
+    def _token(self) -> str:
+        secret = self.target.secrets.get("jwt_secret", "")
+        if not secret:
+            raise TargetUnreachableError(
+                f"{self.target.name} is not provisioned yet.", code="target_not_ready"
+            )
+        now = int(time.time())
+        claims = {"sub": self.subject, "role": self.role, "iat": now, "exp": now + TOKEN_SECONDS}
+        return jwt.encode(claims, secret, algorithm="HS256")
+
+    def call(self, method: str, path: str, body=None, *, timeout: float = TIMEOUT_SECONDS, **query):
+        """The parsed answer of the first ready replica that answers.
+
+        A call that reads is tried on the next replica when one does not answer. The target's own problem
+        is raised as ours, TargetUnreachableError when no replica answers.
+        """
+        replicas = list(Replica.objects.filter(target=self.target, status=ReplicaStatus.READY).order_by("pk"))
+        if not replicas:
+            raise TargetUnreachableError(
+                f"{self.target.name} has no replica that is ready. See its health for the reason."
+            )
+        headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json"}
+        content = None
+        if body is not None:
+            content = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        address = f"/api/v1/vectors/{path}" + (f"?{urlencode(query)}" if query else "")
+        again = method == "GET" or path.endswith(("/query", "/count", "/fetch", "/scroll"))
+        problem = ""
+        for replica in replicas if again else replicas[:1]:
+            try:
+                return self._once(replica, method, address, content, headers, timeout)
+            except (OSError, http.client.HTTPException) as error:
+                problem = f"{replica.host}:{replica.port} does not answer ({type(error).__name__}: {error})."
+        raise TargetUnreachableError(f"{self.target.name}: {problem}")
+
+    def _once(self, replica, method, address, content, headers, timeout):
+        connection = http.client.HTTPConnection(replica.host, replica.port, timeout=timeout)
+        try:
+            connection.request(method, address, body=content, headers=headers)
+            answer = connection.getresponse()
+            data = answer.read(MOST_ANSWER_BYTES)
+        finally:
+            connection.close()
+        if answer.status < 400:
+            return json.loads(data) if data else {}
+        raise problem_of(answer.status, data)
+
+    def collections(self) -> list[dict]:
+        """All collections with their figures."""
+        found, cursor = [], ""
+        while True:
+            answer = self.call("GET", "collections", limit=200, **({"cursor": cursor} if cursor else {}))
+            found += answer["items"]
+            cursor = answer.get("next_cursor")
+            if not cursor:
+                return found
+
+    def collection(self, name: str) -> dict:
+        return self.call("GET", _collection(name))
+
+    def collection_create(self, body: dict) -> dict:
+        return self.call("POST", "collections", body)
+
+    def collection_delete(self, name: str) -> None:
+        self.call("DELETE", _collection(name), timeout=30)
+
+    def index(self, name: str) -> dict:
+        return self.call("GET", f"{_collection(name)}/index")
+
+    def index_build(self, name: str, body: dict) -> dict:
+        return self.call("POST", f"{_collection(name)}/index", body)
+
+    def scroll(self, name: str, **body) -> dict:
+        return self.call("POST", f"{_collection(name)}/scroll", body)
+
+    def query(self, name: str, body: dict) -> dict:
+        return self.call("POST", f"{_collection(name)}/query", body, timeout=15)
+
+
+def _collection(name: str) -> str:
+    return f"collections/{quote(name, safe='')}"
+
+
+def problem_of(status: int, data: bytes) -> ProblemError:
+    """The target's problem+json as our own error; a body that is none gives its status."""
+    try:
+        body = json.loads(data)
+    except ValueError:
+        body = {}
+    if not isinstance(body, dict):
+        body = {}
+    kind = ERRORS.get(status, TargetUnreachableError)
+    return kind(
+        body.get("detail") or f"The target answered with status {status}.",
+        code=body.get("code", ""),
+        errors=body.get("errors") or [],
+    )

@@ -1,0 +1,48 @@
+"""Every page of the dashboard by name, for the screenshots and the tests that visit all of them."""
+
+from collections.abc import Iterator
+
+
+def pages(facts: dict) -> Iterator[tuple[str, str]]:
+    """(name, address) of each page; `facts` names the things of a seeded installation."""
+    target = f"/targets/{facts['target']}/"
+    data = f"{target}data/{facts['collection']}/"
+    yield "overview", "/"
+    yield "targets", "/targets/"
+    yield "targets-none", "/targets/?q=nothing-like-this"
+    yield "new-target", "/new-target/"
+    yield "plan", f"/plans/{facts['plan']}/"
+    yield "target", target
+    yield "target-operations", f"{target}operations/"
+    yield "target-rollouts", f"{target}rollouts/"
+    yield "target-health", f"{target}health/"
+    yield "target-logs", f"{target}logs/"
+    yield "target-metrics", f"{target}metrics/?range=24h"
+    yield "target-data", f"{target}data/"
+    yield "target-infrastructure", f"{target}infrastructure/"
+    yield "target-change", f"{target}change/"
+    yield "target-settings", f"{target}settings/"
+    yield "target-pending", f"/targets/{facts['pending']}/"
+    yield "roll-out", f"{target}roll-out/"
+    yield "roll-back", f"{target}roll-back/"
+    yield "scale", f"{target}scale/"
+    yield "restart", f"{target}restart/"
+    yield "destroy", f"{target}destroy/"
+    yield "operations", "/operations/"
+    yield "operation-failed", f"/operations/{facts['failed_operation']}/"
+    yield "operation-done", f"/operations/{facts['operation']}/"
+    if facts.get("running_operation"):
+        yield "operation-running", f"/operations/{facts['running_operation']}/"
+    yield "rollout", f"/rollouts/{facts['rollout']}/"
+    yield "rollout-failed", f"/rollouts/{facts['failed_rollout']}/"
+    yield "collection", data
+    yield "collection-search", f"{data}search/"
+    yield "collection-results", f"{data}search/?by=id&id={facts['point']}&top_k=8"
+    yield "collection-new", f"{target}new-collection/"
+    yield "collection-drop", f"{data}drop/"
+    yield "members", "/settings/members/"
+    yield "member-add", "/settings/members/new/"
+    yield "api-keys", "/settings/api-keys/"
+    yield "audit", "/settings/audit/"
+    yield "appearance", "/settings/appearance/"
+    yield "not-found", "/targets/no-such-target/"

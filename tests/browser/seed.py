@@ -1,0 +1,205 @@
+"""Realistic content for a running installation: real targets, rollouts and data, and a past to look at.
+
+`python -m tests.browser.seed` asks the services of the installation that AINDUS_DATA_DIR names, waits
+for its worker, and prints as JSON the names of what it made. The past (metrics, health) is written as
+rows, because nobody waits a month for a picture.
+"""
+
+import json
+import math
+import os
+import random
+import sys
+import time
+
+DIMENSION = 64
+SUBJECTS = [
+    "invoice",
+    "password",
+    "export",
+    "webhook",
+    "index",
+    "backup",
+    "region",
+    "replica",
+    "quota",
+    "token",
+]
+VERBS = ["resetting", "creating", "downloading", "moving", "scheduling", "restoring", "deleting", "sharing"]
+PLACES = ["on the web", "with the API", "for a team", "after an upgrade", "behind a proxy", "in a pipeline"]
+SECTIONS = ["billing", "account", "data", "network", "api"]
+MOST_WAIT_SECONDS = 90
+
+
+def main(history: bool = True) -> dict:
+    """Make everything; the facts that `crawl.pages` and the tests need."""
+    from controlplane.members import member_add
+    from controlplane.models import Project, Role, User
+    from controlplane.services import api_key_create
+    from deployments.models import Target
+
+    project = Project.objects.get()
+    who = f"user:{User.objects.first().username}"
+    for name, role in (("ada", Role.ADMIN), ("grace", Role.OPERATOR), ("vera", Role.VIEWER)):
+        if not User.objects.filter(username=name).exists():
+            member_add(project=project, username=name, role=role, password="correct-horse-7", added_by=who)
+    for name, role in (("ci-deploy", "operator"), ("search-service", "viewer")):
+        api_key_create(project=project, name=name, role=role, created_by=who)
+    main_target = _target(project, "docs-search", 2, "user:ada", role="primary")
+    second = _target(project, "catalog", 1, "user:grace", role="secondary")
+    wait_all()
+    facts = {"target": main_target.name, "collection": "articles"}
+    facts |= _data(main_target)
+    facts |= _rollouts(main_target, second)
+    facts |= _pending(project)
+    if history:
+        from tests.browser.history import write_history
+
+        for target, incidents in ((main_target, 1), (second, 3)):
+            write_history(Target.objects.get(pk=target.pk), incidents)
+        for target in Target.objects.filter(name="local"):
+            write_history(target, 0)
+    return facts
+
+
+def _target(project, name: str, replicas: int, by: str, role: str):
+    from deployments.services import target_create
+
+    target, _, _ = target_create(
+        project=project,
+        name=name,
+        provider="local",
+        region="local",
+        role=role,
+        spec={"replicas": replicas},
+        created_by=by,
+    )
+    return target
+
+
+def wait_all(seconds: float = MOST_WAIT_SECONDS) -> None:
+    """Until the worker has finished every operation."""
+    from worker.models import Operation
+
+    deadline = time.monotonic() + seconds
+    while Operation.objects.unfinished().exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(list(Operation.objects.unfinished().values("kind", "step", "waiting_for")))
+        time.sleep(0.2)
+
+
+def embedding(text: str) -> list[float]:
+    """Words as directions: texts that share words lie near each other."""
+    vector = [0.0] * DIMENSION
+    for word in text.lower().split():
+        picked = random.Random(word)
+        for _ in range(6):
+            vector[picked.randrange(DIMENSION)] += picked.uniform(-1, 1)
+    length = math.sqrt(sum(value * value for value in vector)) or 1.0
+    return [round(value / length, 6) for value in vector]
+
+
+def articles() -> list[dict]:
+    """480 short help articles with metadata."""
+    found = []
+    for number, subject in enumerate(SUBJECTS):
+        for verb in VERBS:
+            for place in PLACES:
+                text = f"{verb.capitalize()} an {subject} {place}: what to check first and how to undo it"
+                found.append(
+                    {
+                        "id": f"{subject}-{verb}-{place.split()[-1]}",
+                        "vector": embedding(text),
+                        "content": text,
+                        "metadata": {
+                            "section": SECTIONS[number % len(SECTIONS)],
+                            "language": "en",
+                            "revision": len(found) % 7 + 1,
+                        },
+                    }
+                )
+    return found
+
+
+def _data(target) -> dict:
+    from deployments.target_api import TargetApi
+
+    target.refresh_from_db()
+    api = TargetApi(target, subject="user:ada")
+    for name, metric in (("articles", "cosine"), ("tickets", "cosine"), ("thumbnails", "l2")):
+        api.collection_create({"name": name, "dimension": DIMENSION, "metric": metric})
+    points = articles()
+    for at in range(0, len(points), 160):
+        api.call("POST", "collections/articles/points", {"points": points[at : at + 160]})
+    tickets = [{**point, "content": None} for point in points[:120]]
+    api.call("POST", "collections/tickets/points", {"points": tickets, "namespace": "2026"})
+    api.call("POST", "collections/articles/points", {"points": points[:40], "namespace": "drafts"})
+    api.index_build("articles", {"type": "hnsw"})
+    for point in points[:30]:
+        api.query("articles", {"id": point["id"], "top_k": 5})
+    return {"point": points[0]["id"]}
+
+
+def _rollouts(target, second) -> dict:
+    """A rollout that works, one that rolls back by itself, and a restart that is seen running."""
+    from deployments.services import rollout_start, target_scale
+
+    good, operation = rollout_start(
+        target=target,
+        config={"env": {"AINDUS_LOG_LEVEL": "INFO"}, "workers": 1, "threads": 4},
+        note="Four threads for the morning peak",
+        requested_by="user:grace",
+    )
+    target_scale(target=second, replicas=2, requested_by="user:grace")
+    wait_all()
+    bad, failed = rollout_start(
+        target=second,
+        config={"env": {"AINDUS_LOG_LEVEL": "VERBOSE"}},
+        note="More logging while we look for slow queries",
+        requested_by="user:grace",
+    )
+    wait_all()
+    return {
+        "rollout": good.pk,
+        "operation": operation.pk,
+        "failed_rollout": bad.pk,
+        "failed_operation": failed.pk,
+    }
+
+
+def _pending(project) -> dict:
+    from deployments.services import target_create
+
+    target, plan, _ = target_create(
+        project=project,
+        name="staging",
+        provider="local",
+        region="local",
+        role="tertiary",
+        spec={"replicas": 1},
+        plan_only=True,
+        created_by="user:grace",
+    )
+    return {"pending": target.name, "plan": plan.pk}
+
+
+def make_busy(name: str = "docs-search") -> dict:
+    """Something that runs while pictures are taken."""
+    from deployments.models import Target
+    from deployments.services import target_restart
+
+    operation = target_restart(target=Target.objects.get(name=name), requested_by="user:ada")
+    return {"running_operation": operation.pk}
+
+
+if __name__ == "__main__":
+    import django
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings")
+    django.setup()
+    if sys.argv[1:] == ["busy"]:
+        made = make_busy()
+    else:
+        wait_all()
+        made = main(history="--no-history" not in sys.argv)
+    sys.stdout.write(json.dumps(made))

@@ -1,0 +1,222 @@
+"""The vector API in OpenAPI: the calls come from `endpoints.ROUTES`, the bodies from `bodies`."""
+
+import msgspec
+
+from vectors import bodies, endpoints
+
+STRING, NUMBER, INTEGER, BOOLEAN = ({"type": kind} for kind in ("string", "number", "integer", "boolean"))
+OBJECT = {"type": "object", "additionalProperties": True}
+NULLABLE = {"type": ["string", "null"]}
+VECTOR = {"type": "array", "items": NUMBER}
+
+
+def _object(**properties) -> dict:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _list(items: dict) -> dict:
+    return {"type": "array", "items": items}
+
+
+def _reference(name: str) -> dict:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _page(items: dict) -> dict:
+    return _object(items=_list(items), next_cursor=NULLABLE)
+
+
+POINT = {
+    "type": "object",
+    "properties": {
+        "id": STRING,
+        "namespace": STRING,
+        "score": NUMBER,
+        "content": NULLABLE,
+        "metadata": OBJECT,
+        "vector": VECTOR,
+    },
+    "required": ["id"],
+}
+SCHEMAS = {
+    "VectorsPoint": POINT,
+    "VectorsCollection": _object(
+        id=STRING,
+        name=STRING,
+        dimension=INTEGER,
+        metric={"enum": ["cosine", "l2", "ip"]},
+        points=INTEGER,
+        points_are_exact=BOOLEAN,
+        table_bytes=INTEGER,
+        index_bytes=INTEGER,
+        index=OBJECT,
+        created_at=STRING,
+        updated_at=STRING,
+    ),
+    "VectorsJob": _object(
+        id=STRING,
+        collection=STRING,
+        kind=STRING,
+        state={"enum": ["queued", "running", "succeeded", "failed", "cancelled"]},
+        percent={"type": ["number", "null"]},
+        seconds_left={"type": ["number", "null"]},
+        error=STRING,
+    ),
+    "VectorsApiKey": _object(id=STRING, name=STRING, role=STRING),
+    "VectorsSimple": _object(id=STRING, content=NULLABLE, metadata=OBJECT),
+}
+# Bodies whose metadata is kept as it was sent, of which msgspec makes no schema.
+RAW_BODIES = {
+    "Point": {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "minLength": 1},
+            "vector": VECTOR,
+            "vector_b64": {"type": "string", "description": "Base64 of little-endian float32."},
+            "content": NULLABLE,
+            "metadata": OBJECT,
+        },
+        "required": ["id"],
+        "additionalProperties": False,
+    },
+    "Upsert": {
+        "type": "object",
+        "description": "`points`, or as a block `ids`, `vectors_b64`, `contents` and `metadata`.",
+        "properties": {
+            "namespace": STRING,
+            "points": _list(_reference("VectorsPointRequest")),
+            "ids": _list(STRING),
+            "vectors_b64": {"type": "string", "description": "All vectors, little-endian float32."},
+            "contents": _list(NULLABLE),
+            "metadata": _list(OBJECT),
+        },
+        "additionalProperties": False,
+    },
+    "SimpleAdd": {
+        "type": "object",
+        "properties": {"embedding": VECTOR, "content": NULLABLE, "metadata": OBJECT},
+        "required": ["embedding"],
+        "additionalProperties": False,
+    },
+}
+_collection, _job, _point = map(_reference, ("VectorsCollection", "VectorsJob", "VectorsPoint"))
+
+# By the route's name: what it does, its body, its status and the schema of its answer (None: no body).
+CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
+    "simple_add": (
+        "Add one vector to the collection `default`",
+        bodies.SimpleAdd,
+        201,
+        _reference("VectorsSimple"),
+    ),
+    "simple_search": (
+        "Search the collection `default`",
+        bodies.SimpleSearch,
+        200,
+        _object(results=_list(_point), count=INTEGER),
+    ),
+    "simple_get": ("Show a vector of `default`", None, 200, _reference("VectorsSimple")),
+    "simple_delete": ("Delete a vector of `default`", None, 204, None),
+    "collections_list": ("List collections", None, 200, _page(_collection)),
+    "collections_create": ("Make a collection", bodies.CollectionCreate, 201, _collection),
+    "collections_get": ("Show a collection", None, 200, _collection),
+    "collections_update": ("Change a collection", bodies.CollectionUpdate, 200, _collection),
+    "collections_delete": ("Drop a collection", None, 204, None),
+    "collections_stats": ("Count a collection exactly, by namespace", None, 200, _collection),
+    "index_get": ("Show the state of the index", None, 200, OBJECT),
+    "index_build": ("Build an index", bodies.IndexOptions, 202, _job),
+    "index_delete": ("Drop the index", None, 204, None),
+    "upsert": (
+        "Insert or replace a batch of points",
+        bodies.Upsert,
+        200,
+        _object(upserted=INTEGER, errors=_list(OBJECT)),
+    ),
+    "query": (
+        "Find the nearest points",
+        bodies.Query,
+        200,
+        _object(matches=_list(_point), plan=STRING, candidates=INTEGER, exhausted=BOOLEAN, took_ms=NUMBER),
+    ),
+    "fetch": (
+        "Fetch points by ids",
+        bodies.Fetch,
+        200,
+        _object(points=_list(_point), missing=_list(STRING)),
+    ),
+    "delete": ("Delete points", bodies.Delete, 200, _object(deleted=INTEGER)),
+    "count": ("Count points", bodies.Count, 200, _object(count=INTEGER)),
+    "scroll": (
+        "Read all points, page by page",
+        bodies.Scroll,
+        200,
+        _object(points=_list(_point), next_cursor=NULLABLE),
+    ),
+    "jobs_list": ("List jobs", None, 200, _page(_job)),
+    "jobs_get": ("Show a job", None, 200, _job),
+    "keys_list": ("List the target's own API keys", None, 200, _page(_reference("VectorsApiKey"))),
+    "keys_create": (
+        "Make an API key of the target",
+        bodies.ApiKeyCreate,
+        201,
+        _reference("VectorsApiKey"),
+    ),
+    "keys_delete": ("Delete an API key of the target", None, 204, None),
+}
+PARAMETER_OF = {"collections": "collection", "jobs": "job", "api-keys": "key", "": "id"}
+
+
+def paths(prefix: str, tag: str) -> dict:
+    """The path items of every call below a prefix, which may have parameters of its own."""
+    found: dict[str, dict] = {}
+    outer = [part.strip("{}") for part in prefix.split("/") if part.startswith("{")]
+    for parts, methods in endpoints.ROUTES.items():
+        inner = PARAMETER_OF.get(parts[0] if len(parts) > 1 else "", "id")
+        named = [f"{{{inner}}}" if part == "{}" else part for part in parts]
+        path = "/".join([prefix, *named])
+        names = [*outer, *([inner] if "{}" in parts else [])]
+        found[path] = {
+            method.lower(): _operation(method, route, path, tag, names) for method, route in methods.items()
+        }
+    return found
+
+
+def _operation(method: str, route: endpoints.Route, path: str, tag: str, names: list[str]) -> dict:
+    summary, body, status, answer = CALLS[route.name]
+    words = path.removeprefix("/api/v1/").replace("-", "_").replace("{", "by_").replace("}", "").split("/")
+    parameters = [{"in": "path", "name": name, "required": True, "schema": STRING} for name in names]
+    if route.name in ("collections_list", "jobs_list"):
+        parameters += [
+            {"in": "query", "name": "limit", "schema": {"type": "integer", "minimum": 1, "maximum": 200}},
+            {"in": "query", "name": "cursor", "schema": STRING},
+        ]
+    answered = {"description": ""}
+    if answer is not None:
+        answered["content"] = {"application/json": {"schema": answer}}
+    statuses = ["400", "401", "403", "404", "409", "413", "415", "422", "429", "503"]
+    operation = {
+        "operationId": f"{method.lower()}_{'_'.join(words)}",
+        "summary": summary,
+        "description": f"Needs the role `{route.role}`.",
+        "tags": [tag],
+        "security": [{"bearer": []}, {"session": []}],
+        "responses": {str(status): answered}
+        | {code: {"$ref": f"#/components/responses/Problem{code}"} for code in statuses},
+    }
+    if parameters:
+        operation["parameters"] = parameters
+    if body is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": _reference(f"Vectors{body.__name__}Request")}},
+        }
+    return operation
+
+
+def schemas() -> dict:
+    """The components that the paths refer to."""
+    used = {body for _, body, _, _ in CALLS.values() if body is not None and body.__name__ not in RAW_BODIES}
+    _, made = msgspec.json.schema_components(
+        sorted(used, key=lambda body: body.__name__), ref_template="#/components/schemas/Vectors{name}Request"
+    )
+    return SCHEMAS | {f"Vectors{name}Request": schema for name, schema in (made | RAW_BODIES).items()}
