@@ -21,6 +21,7 @@ def authenticate(request):
 @pytest.fixture
 def call(pool, settings):
     settings.VECTORS = settings.VECTORS | {"jwt_secret_key": JWT_KEY}
+    settings.VECTORS_AUTHENTICATE = ""
 
     def call(method, path, body=None, **headers):
         request = RequestFactory(enforce_csrf_checks=True).generic(
