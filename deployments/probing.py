@@ -87,6 +87,8 @@ def probe_round() -> bool:
         )
         readings = {replica.pk: Reading.of(answers[f"{replica.url}/ready"]) for replica in replicas}
         _note_readings(replicas, readings)
+        # One that was made ready since was seen ready by its operation: what was read before says nothing.
+        readings = {replica.pk: readings[replica.pk] for replica in replicas if replica.status in SERVING}
         _settle_replicas(readings)
         _settle_targets(readings)
         now = database_now()
@@ -175,7 +177,7 @@ def _settle_replicas(readings: dict[str, Reading]) -> None:
     ).order_by("pk")
     for replica in changed:
         reading = readings.get(replica.pk)
-        if replica.status == ReplicaStatus.READY and (reading is None or not reading.is_ready):
+        if replica.status == ReplicaStatus.READY and reading is not None and not reading.is_ready:
             # Ready by its status, yet not seen so: the next round decides.
             continue
         health = HEALTH_OF_STATUS[replica.status]
@@ -191,7 +193,7 @@ def _settle_replicas(readings: dict[str, Reading]) -> None:
 def _why(replica: Replica, reading: Reading | None) -> str:
     match replica.status:
         case ReplicaStatus.READY:
-            return "/ready answers 200"
+            return "/ready answers 200" if reading else "became ready"
         case ReplicaStatus.STARTING:
             return "starting"
         case ReplicaStatus.STOPPED:
@@ -237,14 +239,14 @@ def judge(
     if operation is not None and operation.kind == "target.scale":
         # What a scaling out has not started yet is not missing.
         wanted = min(wanted, operation.input.get("before", wanted))
-    healthy = [replica for replica in serving if replica.health == Health.HEALTHY]
+    healthy = [replica for replica in serving if _is_well(replica, readings)]
     count = f"{len(healthy)} of {wanted} {'replica is' if wanted == 1 else 'replicas are'} ready"
     if wanted and len(healthy) >= wanted:
         return Health.HEALTHY, f"{count}."
     reasons = [
         f"replica {replica.pk}: {_why_not(replica, readings)}"
         for replica in serving
-        if replica.health != Health.HEALTHY
+        if replica not in healthy
     ]
     if len(serving) < wanted:
         reasons += _recent_failures(target) or [f"{wanted - len(serving)} not running"]
@@ -259,11 +261,16 @@ def judge(
     return Health.UNHEALTHY, reason
 
 
+def _is_well(replica: Replica, readings: dict[str, Reading]) -> bool:
+    """Ready, and not in doubt: what became ready during the round needs no reading of it."""
+    return replica.status == ReplicaStatus.READY and (
+        replica.health == Health.HEALTHY or replica.pk not in readings
+    )
+
+
 def _why_not(replica: Replica, readings: dict[str, Reading]) -> str:
     reading = readings.get(replica.pk)
-    if reading is None:
-        return "not probed yet"
-    return reading.reason or replica.reason or "ready again, once more to be sure"
+    return (reading.reason if reading else "") or replica.reason or "ready again, once more to be sure"
 
 
 def _recent_failures(target: Target) -> list[str]:

@@ -165,6 +165,27 @@ def test_a_status_changed_during_the_probe_stays(fleet):
 
 
 @in_threads
+def test_a_replica_replaced_during_a_round_leaves_the_target_healthy(fleet):
+    target, (old, other) = fleet.serving()
+    new = fleet.replica(target, ReplicaStatus.STARTING)
+    fleet.fakes[new.pk].says("/ready", 503, "{}")
+    rounds(1)
+    fake = fleet.fakes[other.pk]
+    fake.hold.set()
+    thread = threading.Thread(target=lambda: (probe_round(), connection.close()))
+    thread.start()
+    assert fake.entered.wait(5)
+    Replica.objects.filter(pk=new.pk).update(status=ReplicaStatus.READY)
+    Replica.objects.filter(pk=old.pk).update(status=ReplicaStatus.DRAINING)
+    fake.go_on.set()
+    thread.join(10)
+    target.refresh_from_db()
+    assert (target.health, target.status) == ("healthy", "ready")
+    assert changes(target) == [("unknown", "healthy")]
+    assert changes(target, new) == [("unknown", "healthy")]
+
+
+@in_threads
 def test_two_rounds_at_once_are_one(fleet):
     _target, (one, _) = fleet.serving()
     fake = fleet.fakes[one.pk]
