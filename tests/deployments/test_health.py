@@ -226,6 +226,26 @@ def test_dead_and_stopped_replicas_are_told_of(fleet):
     assert changes(target, two)[-1] == ("healthy", "unknown")
 
 
+def test_a_replica_replaced_between_two_rounds_is_a_dip(fleet):
+    target, (one, two) = fleet.serving()
+    rounds(1)
+    target.refresh_from_db()
+    long_ago = target.health_since - timedelta(seconds=60)
+    Target.objects.filter(pk=target.pk).update(health_since=long_ago, ready_at=long_ago)
+    HealthTransition.objects.update(at=long_ago)
+    Replica.objects.filter(pk=two.pk).update(ready_at=long_ago)
+    now = database_now()
+    died, replaced = now - timedelta(seconds=20), now - timedelta(seconds=5)
+    Replica.objects.filter(pk=one.pk).update(status="failed", reason="killed.", stopped_at=died)
+    fleet.replica(target, ready_at=replaced)
+    rounds(2)
+    target.refresh_from_db()
+    assert (target.health, target.health_since) == ("healthy", replaced)
+    rows = list(HealthTransition.objects.filter(target=target, replica=None).order_by("id"))[1:]
+    assert [(row.at, row.health) for row in rows] == [(died, "degraded"), (replaced, "healthy")]
+    assert rows[0].reason == f"1 of 2 replicas ready; replica {one.pk}: killed."
+
+
 def test_a_target_that_does_not_serve_is_unknown_and_a_destroyed_one_is_skipped(fleet):
     target, _ = fleet.serving()
     gone, _ = fleet.serving("two")
