@@ -90,7 +90,9 @@ def probe_round() -> bool:
         # One that was made ready since was seen ready by its operation: what was read before says nothing.
         readings = {replica.pk: readings[replica.pk] for replica in replicas if replica.status in SERVING}
         died = defaultdict(list)
-        for replica in Replica.objects.filter(status=ReplicaStatus.FAILED, health=Health.HEALTHY):
+        for replica in Replica.objects.filter(
+            status=ReplicaStatus.FAILED, health=Health.HEALTHY, stopped_at__isnull=False
+        ):
             died[replica.target_id].append(replica)
         _settle_replicas(readings)
         _settle_targets(readings, died)
