@@ -149,8 +149,11 @@ _decoders = {
 
 def decode(kind, body: bytes):
     """The body as `kind`; BadJsonError, or InvalidError that names the field."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        return _decoders[kind].decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `")
         field = place.rstrip("`").removeprefix("$").removeprefix(".")

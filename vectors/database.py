@@ -48,8 +48,14 @@ class Connection:
     """One connection, used by one thread at a time."""
 
     def __init__(self, conninfo: str, statement_timeout_ms: int):
+        # psycopg must not prepare statements by itself: after a ROLLBACK or a DROP it would deallocate all
+        # that are prepared, those of `run` as well.
         self.db = psycopg.connect(
-            conninfo, autocommit=True, connect_timeout=3, application_name="aindusdb-api"
+            conninfo,
+            autocommit=True,
+            connect_timeout=3,
+            application_name="aindusdb-api",
+            prepare_threshold=None,
         )
         self.pg = self.db.pgconn
         poll = select.poll()

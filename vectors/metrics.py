@@ -18,7 +18,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 STATUSES = ("2xx", "3xx", "4xx", "5xx")
 NAMES = (
     *(route.name for methods in ROUTES.values() for route in methods.values()),
-    *("health", "ready", "metrics", "other"),
+    *("health", "ready", "metrics", "pinecone", "qdrant", "other"),
 )
 PLACES = {name: place for place, name in enumerate(NAMES)}
 PER_ROUTE = len(STATUSES) + len(BUCKETS) + 2

@@ -6,6 +6,7 @@ connections, so that the web role, the runner and role `api` share one code path
 """
 
 from django.db import models
+from django.db.models import Value
 
 from controlplane.ids import IdField
 
@@ -26,6 +27,8 @@ class Collection(models.Model):
     index_options = models.JSONField(default=dict)
     index_built = models.JSONField(null=True)
     auto_index = models.BooleanField(default=True)
+    # What a vendor's client said of it and reads again; see vectors/attributes.py.
+    attributes = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -9,7 +9,8 @@ import orjson
 import psycopg
 
 from controlplane.errors import InvalidError, NotFoundError
-from vectors import filters, vectors
+from vectors import vectors
+from vectors.clauses import Clause, clause_of, text_array
 from vectors.collections import Collection
 from vectors.database import INT8, Connection
 
@@ -242,12 +243,6 @@ def parts(result, row: int, column: int, include) -> dict:
     return answer
 
 
-def text_array(values: list[str]) -> bytes:
-    """A text[] parameter in text form."""
-    quoted = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
-    return ("{" + ",".join(f'"{value}"' for value in quoted) + "}").encode()
-
-
 def points_fetch(
     connection: Connection, collection: Collection, *, namespace: str, ids: list[str], include
 ) -> dict:
@@ -274,15 +269,18 @@ def no_nul(texts: list[str], field: str) -> None:
             raise InvalidError("Texts must not hold the character NUL.", field=f"{field}[{at}]")
 
 
-def where(namespace: str | None, filter: dict | None, first: int = 1) -> tuple[list[str], list[bytes]]:
+def where(
+    namespace: str | None, filter: dict | Clause | None, first: int = 1
+) -> tuple[list[str], list[bytes]]:
     """Conditions, and their parameters from $first on."""
     conditions, parameters = [], []
     if namespace is not None:
         conditions.append(f"namespace = ${first}")
         parameters.append(namespace.encode())
     if filter is not None:
-        conditions.append(f"metadata @@ ${first + len(parameters)}::jsonpath")
-        parameters.append(filters.compile(filter).encode())
+        condition, more = clause_of(filter).sql(first + len(parameters))
+        conditions.append(condition)
+        parameters += more
     return conditions, parameters
 
 
@@ -292,7 +290,7 @@ def points_delete(
     *,
     namespace: str | None,
     ids: list[str] | None = None,
-    filter: dict | None = None,
+    filter: dict | Clause | None = None,
 ) -> int:
     """Delete by ids, by filter, or (neither given) a namespace or, with None, everything; how many went."""
     table = collection.table
@@ -322,7 +320,7 @@ def points_delete(
 
 
 def points_count(
-    connection: Connection, collection: Collection, *, namespace: str | None, filter: dict | None
+    connection: Connection, collection: Collection, *, namespace: str | None, filter: dict | Clause | None
 ) -> int:
     """How many points there are, exactly; namespace None: in all namespaces."""
     conditions, parameters = where(namespace, filter)
@@ -336,7 +334,7 @@ def points_scroll(
     collection: Collection,
     *,
     namespace: str | None,
-    filter: dict | None,
+    filter: dict | Clause | None,
     limit: int,
     cursor: str | None,
     include,

@@ -9,7 +9,7 @@ prefers the graph even where it misses most matches.
 
 import time
 
-from vectors import filters
+from vectors.clauses import Clause, clause_of
 from vectors.collections import Collection
 from vectors.database import FLOAT8, INT8, Connection
 from vectors.points import columns, parts
@@ -34,10 +34,10 @@ def ef_for(wanted: float) -> int:
 
 
 def matching_share(
-    connection: Connection, collection: Collection, namespace: str, filter_path: bytes | None
+    connection: Connection, collection: Collection, namespace: str, clause: Clause | None
 ) -> float:
     """The share of the collection's rows that a query reaches, from a sample of its pages; kept for 30 s."""
-    key = (namespace, filter_path)
+    key = (namespace, clause)
     now = time.monotonic()
     kept = collection.estimates.get(key)
     if kept is not None and kept[1] > now:
@@ -47,9 +47,10 @@ def matching_share(
     wanted_pages = max(SAMPLE_PAGES_LEAST, SAMPLE_ROWS / rows_per_page)
     percent = min(100.0, 100.0 * wanted_pages / pages)
     condition, parameters = "namespace = $1", [namespace.encode()]
-    if filter_path is not None:
-        condition += " AND metadata @@ $2::jsonpath"
-        parameters.append(filter_path)
+    if clause is not None:
+        text, more = clause.sql(2)
+        condition += f" AND {text}"
+        parameters += more
     result = connection.run(
         f"SELECT count(*) FILTER (WHERE {condition}), count(*) FROM {collection.table}"
         f" TABLESAMPLE SYSTEM ({percent:.6f})",
@@ -86,7 +87,7 @@ def points_query(
     packed: bytes,
     top_k: int,
     namespace: str = "",
-    filter: dict | None = None,
+    filter: dict | Clause | None = None,
     include=("metadata",),
     exact: bool = False,
     score_threshold: float | None = None,
@@ -97,24 +98,24 @@ def points_query(
     product, or for l2 the distance (less is nearer). `candidates` is how many rows were compared (for the
     exact plan an estimate unless all matches came back); `exhausted`: no further row matches.
     """
-    filter_path = filters.compile(filter).encode() if filter is not None else None
+    clause = clause_of(filter) if filter is not None else None
     plan, ef, share = "exact", 0, 1.0
     if collection.index_built is not None and not exact:
-        if filter_path is None and collection.estimates.get((namespace, None), (0, 0))[1] > time.monotonic():
+        if clause is None and collection.estimates.get((namespace, None), (0, 0))[1] > time.monotonic():
             share = collection.estimates[namespace, None][0]
         else:
-            share = matching_share(connection, collection, namespace, filter_path)
-        plan, ef = choose(collection, share, top_k, filter is not None and filters.indexed(filter))
+            share = matching_share(connection, collection, namespace, clause)
+        plan, ef = choose(collection, share, top_k, clause is not None and clause.indexed)
     result = None
     if plan == "hnsw":
         connection.set_ef(ef)
-        result = run(connection, collection, packed, top_k, namespace, filter_path, include, exact=False)
+        result = run(connection, collection, packed, top_k, namespace, clause, include, exact=False)
         candidates = max(ef, result.ntuples)
         if result.ntuples < top_k:
             plan = "hnsw+exact"
             result = None
     if result is None:
-        result = run(connection, collection, packed, top_k, namespace, filter_path, include, exact=True)
+        result = run(connection, collection, packed, top_k, namespace, clause, include, exact=True)
         candidates = max(int(share * collection.rows), result.ntuples)
     exhausted = result.ntuples < top_k
     if exhausted:
@@ -130,13 +131,14 @@ def points_query(
     return {"matches": matches, "plan": plan, "candidates": candidates, "exhausted": exhausted}
 
 
-def run(connection, collection, packed, top_k, namespace, filter_path, include, *, exact: bool):
+def run(connection, collection, packed, top_k, namespace, clause: Clause | None, include, *, exact: bool):
     """The statement of one plan; rows of (id, distance, parts asked for), in no certain order."""
-    key = (top_k, include, filter_path is None, exact)
+    condition, parameters = clause.sql(3) if clause is not None else ("", [])
+    key = (top_k, include, condition, exact)
     statement = collection.statements.get(key)
     if statement is None:
         distance = collection.distance("$1")
-        conditions = "namespace = $2" + ("" if filter_path is None else " AND metadata @@ $3::jsonpath")
+        conditions = "namespace = $2" + (f" AND {condition}" if condition else "")
         # No index gives the order of a sum, so that one is sorted from all rows.
         order = f"({distance}) + 0" if exact else distance
         statement = (
@@ -146,9 +148,10 @@ def run(connection, collection, packed, top_k, namespace, filter_path, include, 
         if len(collection.statements) > 500:
             collection.statements.clear()
         collection.statements[key] = statement
-    if filter_path is None:
+    if clause is None:
         return connection.run(statement, [packed, namespace.encode()], [1, 0])
-    return connection.run(statement, [packed, namespace.encode(), filter_path], [1, 0, 0], prepare=False)
+    formats = [1, 0, *[0] * len(parameters)]
+    return connection.run(statement, [packed, namespace.encode(), *parameters], formats, prepare=False)
 
 
 def matches_of(result, metric: str, include) -> list[dict]:

@@ -2,5 +2,8 @@
 
 from django.urls import include, path
 
-urlpatterns = [path("api/v1/vectors", include("vectors.urls"))]
+urlpatterns = [
+    path("", include("vectors.compat.urls")),
+    path("api/v1/vectors", include("vectors.urls")),
+]
 handler404 = "vectors.views.not_found"

@@ -44,21 +44,31 @@ def request_id_of(request: HttpRequest) -> str:
     return given if REQUEST_ID.match(given) else os.urandom(8).hex()
 
 
+def principal_of(request: HttpRequest) -> auth.Principal:
+    """Who asks; credentials that a browser adds by itself need the CSRF token."""
+    principal = authenticator(getattr(settings, "VECTORS_AUTHENTICATE", ""))(request)
+    if "Authorization" not in request.headers and "Api-Key" not in request.headers:
+        refused = CsrfViewMiddleware(lambda _: None).process_view(request, _protected, (), {})
+        if refused is not None:
+            raise ForbiddenError("The CSRF token is missing or wrong.", code="csrf")
+    return principal
+
+
 @csrf_exempt
 def endpoint(request: HttpRequest, rest: str = "") -> HttpResponse:
-    """Every call of the vector API; credentials that a browser adds by itself need the CSRF token."""
+    """Every call of the vector API."""
     request_id = request_id_of(request)
     try:
         handler, arguments = endpoints.route(request.method, rest)
-        principal = authenticator(getattr(settings, "VECTORS_AUTHENTICATE", ""))(request)
-        if "Authorization" not in request.headers and "Api-Key" not in request.headers:
-            refused = CsrfViewMiddleware(lambda _: None).process_view(request, _protected, (), {})
-            if refused is not None:
-                raise ForbiddenError("The CSRF token is missing or wrong.", code="csrf")
+        principal = principal_of(request)
         auth.require(principal, handler.role)
         response = handler.call(
             endpoints.Request(
-                request.method, request.path, request.META.get("QUERY_STRING", ""), _body(request), principal
+                request.method,
+                request.path,
+                request.META.get("QUERY_STRING", ""),
+                body_of(request),
+                principal,
             ),
             *arguments,
         )
@@ -75,7 +85,8 @@ def _protected(request):
     """Stands for the view in the CSRF check: exempt from nothing."""
 
 
-def _body(request: HttpRequest) -> bytes:
+def body_of(request: HttpRequest) -> bytes:
+    """The body, up to the limit, of a method that has one."""
     most = settings.VECTORS["max_body_bytes"]
     if request.method not in ("POST", "PATCH", "PUT"):
         return b""

@@ -19,6 +19,8 @@ from vectors import auth, bodies, endpoints, metrics, probes  # noqa: E402
 
 log = logging.getLogger("vectors.api")
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+# Dialects mounted below the prefix; below the root they are no prefix of this API's anyway.
+DIALECTS = (f"{endpoints.PREFIX}/pinecone", f"{endpoints.PREFIX}/qdrant")
 PROBES = {"/health": "health", "/ready": "ready", "/metrics": "metrics"}
 
 
@@ -63,8 +65,8 @@ class Application:
     def __call__(self, environ, start_response):
         path = environ["PATH_INFO"]
         name = "other"
-        if not path.startswith(endpoints.PREFIX) and path not in PROBES:
-            return self.django(environ, start_response)
+        if (not path.startswith(endpoints.PREFIX) and path not in PROBES) or path.startswith(DIALECTS):
+            return self.through_django(environ, start_response, path)
         started = time.perf_counter()
         self.counters.begin()
         request_id = environ.get("HTTP_X_REQUEST_ID")
@@ -94,18 +96,38 @@ class Application:
             start_response(STATUS_LINES[status], headers)
             return [response.body]
         finally:
-            seconds = time.perf_counter() - started
-            self.counters.end(name, status, seconds)
-            if self.access_log:
-                self.access(
-                    f"{environ['REQUEST_METHOD']} {path} {status} {seconds * 1000:.1f}ms {request_id}"
-                )
-            if seconds > self.slow_seconds or status >= 500:
-                log.warning(
-                    "%s request %s: %s %s answered %d in %.0f ms",
-                    *("failed" if status >= 500 else "slow", request_id, environ["REQUEST_METHOD"], path),
-                    *(status, seconds * 1000),
-                )
+            self.finish(name, environ["REQUEST_METHOD"], path, status, started, request_id)
+
+    def through_django(self, environ, start_response, path: str):
+        """Django's answer, counted by the dialect it is in."""
+        started = time.perf_counter()
+        self.counters.begin()
+        first = path.removeprefix(endpoints.PREFIX).strip("/").partition("/")[0]
+        name = first if first in ("pinecone", "qdrant") else "other"
+        status, request_id = 500, ""
+
+        def begin(line, headers, exc_info=None):
+            nonlocal status, request_id
+            status, request_id = int(line[:3]), dict(headers).get("X-Request-Id", "")
+            return start_response(line, headers, exc_info) if exc_info else start_response(line, headers)
+
+        try:
+            return self.django(environ, begin)
+        finally:
+            self.finish(name, environ["REQUEST_METHOD"], path, status, started, request_id)
+
+    def finish(self, name: str, method: str, path: str, status: int, started: float, request_id: str) -> None:
+        """Count and log a request that is answered."""
+        seconds = time.perf_counter() - started
+        self.counters.end(name, status, seconds)
+        if self.access_log:
+            self.access(f"{method} {path} {status} {seconds * 1000:.1f}ms {request_id}")
+        if seconds > self.slow_seconds or status >= 500:
+            log.warning(
+                "%s request %s: %s %s answered %d in %.0f ms",
+                *("failed" if status >= 500 else "slow", request_id, method, path),
+                *(status, seconds * 1000),
+            )
 
     def call(self, environ, handler, arguments, path) -> endpoints.Response:
         principal = auth.authenticate(

@@ -164,6 +164,13 @@ def application(pool, settings):
 
 
 @pytest.fixture
+def role_api(settings):
+    """What Django serves beside the vector API, as in role `api`."""
+    settings.MIDDLEWARE = []
+    settings.ROOT_URLCONF = "vectors.urls_api"
+
+
+@pytest.fixture
 def client(application):
     return Client(application)
 

@@ -112,3 +112,16 @@ def test_deleting_a_collection_in_use(client, collection, turn):
 
     together(use, use, delete)
     assert client.get(f"collections/{name}").status == 404
+
+
+def test_prepared_statements_outlive_rollbacks(pool):
+    """What `run` prepared is there after a transaction of psycopg's own statements is rolled back."""
+    with pool.connection() as connection:
+        connection.run("SELECT 1::int8")
+        for _ in range(20):
+            connection.db.execute("SELECT %s::int", [1])
+        with pytest.raises(ZeroDivisionError), connection.db.transaction():
+            connection.db.execute("SELECT 1")
+            raise ZeroDivisionError
+        connection.db.execute("DROP TABLE IF EXISTS never_there")
+        assert connection.run("SELECT 1::int8").get_value(0, 0) == bytes(7) + b"\1"

@@ -1,0 +1,58 @@
+"""The vendors' official clients, unchanged and each in an environment of its own, against `manage.py api`."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.sdk.environments import HERE, python_of
+from tests.vectors.conftest import vectors_url  # noqa: F401
+from tests.vectors.test_process import Server
+
+LIMIT_SECONDS = 20
+
+
+@pytest.fixture(scope="module")
+def server(vectors_url, tmp_path_factory):  # noqa: F811
+    """One running replica for all clients."""
+    made = Server(vectors_url, tmp_path_factory.mktemp("api"))
+    made.ready()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def key(server):
+    """An API key of the target, as an application has one."""
+    status, made, _ = server.call("POST", "api-keys", {"name": "sdk", "role": "operator"})
+    assert status == 201
+    return made["key"]
+
+
+@pytest.fixture(scope="module")
+def python(request):
+    """The interpreter of the environment asked for; making one takes a while, once."""
+    return python_of(request.param)
+
+
+@pytest.mark.parametrize("mount", ["", "/api/v1/vectors"])
+@pytest.mark.parametrize(
+    ("python", "script", "dialect", "key_name"),
+    [
+        ("pinecone8", "run_pinecone.py", "pinecone", "PINECONE_API_KEY"),
+        ("pinecone10", "run_pinecone.py", "pinecone", "PINECONE_API_KEY"),
+        ("qdrant", "run_qdrant.py", "qdrant", "QDRANT_API_KEY"),
+    ],
+    indirect=["python"],
+)
+def test_official_client(server, key, python, script, dialect, key_name, mount):
+    address = f"http://127.0.0.1:{server.port}{mount}/{dialect}"
+    proxies = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    done = subprocess.run(
+        [python, HERE / script, address],
+        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), key_name: key} | proxies,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+    )
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{server.log.read_text()[-4000:]}"
