@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -8,3 +9,7 @@ class DeploymentsConfig(AppConfig):
     def ready(self):
         # Importing the handlers registers them with the engine.
         autodiscover_modules("operations")
+        if settings.ROLE == "web":
+            from deployments import metrics_export
+
+            metrics_export.register()

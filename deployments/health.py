@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db.models import Q
 
@@ -21,6 +22,14 @@ WINDOWS = {"1h": 3600, "24h": 86_400, "30d": 30 * 86_400}
 ENDED_SHOWN = timedelta(hours=1)
 # In a slot of a strip the worst counts.
 WORST_FIRST = (Health.UNHEALTHY, Health.DEGRADED, Health.HEALTHY)
+
+
+class Change(NamedTuple):
+    """A transition, as far as a timeline needs it."""
+
+    at: datetime
+    previous: str
+    health: str
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Segment:
         return (self.until - self.since).total_seconds()
 
 
-def timeline(changes: Iterable[HealthTransition], since: datetime, until: datetime) -> list[Segment]:
+def timeline(changes: Iterable[Change], since: datetime, until: datetime) -> list[Segment]:
     """Segments that cover [since, until) without gaps, from transitions in time order.
 
     `changes` begins with the last transition before `since` where one is known; else the first one's
@@ -97,10 +106,10 @@ def timelines(targets: Sequence[Target], seconds: float, clock: _Clock | None = 
     of_targets = HealthTransition.objects.filter(target__in=targets, replica=None)
     changes = defaultdict(list)
     before = of_targets.filter(at__lte=since).order_by("target_id", "-at", "-id").distinct("target_id")
-    for row in before:
-        changes[row.target_id].append(row)
-    for row in of_targets.filter(at__gt=since, at__lte=clock.now).order_by("at", "id"):
-        changes[row.target_id].append(row)
+    within = of_targets.filter(at__gt=since, at__lte=clock.now).order_by("at", "id")
+    for rows in (before, within):
+        for pk, *change in rows.values_list("target_id", "at", "previous", "health"):
+            changes[pk].append(Change(*change))
     result = {}
     for target in targets:
         span = clock.span(target, since)
@@ -144,10 +153,15 @@ def health_strips(targets: Sequence[Target], hours: float = 24, slots: int = 48)
     start = clock.now - length * slots
     result = {}
     for pk, segments in timelines(targets, hours * 3600, clock).items():
+        parts_of = defaultdict(list)
+        for segment in segments:
+            first, last = int((segment.since - start) / length), int((segment.until - start) / length)
+            for number in range(first, last + 1):
+                parts_of[number].append(segment)
         strip = []
         for number in range(slots):
             since, until = start + length * number, start + length * (number + 1)
-            parts = _cut(segments, since, until)
+            parts = _cut(parts_of[number], since, until)
             seen = {part.health for part in parts}
             worst = next((health for health in WORST_FIRST if health in seen), Health.UNKNOWN)
             strip.append({"at": since, "until": until, "health": str(worst), "up": share_up(parts)})

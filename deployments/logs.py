@@ -61,15 +61,14 @@ def _encode(places: dict[str, _Place]) -> str:
     return base64.urlsafe_b64encode(json.dumps(plain, separators=(",", ":")).encode()).decode().rstrip("=")
 
 
+def _time(text: str) -> datetime | None:
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None
+
+
 def _decode(cursor: str) -> dict[str, _Place]:
     try:
         plain = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return {
-            str(replica): _Place(
-                str(at), datetime.fromisoformat(checked).astimezone(UTC) if checked else None
-            )
-            for replica, (at, checked) in plain.items()
-        }
+        return {str(replica): _Place(str(at), _time(checked)) for replica, (at, checked) in plain.items()}
     except (ValueError, TypeError, AttributeError, binascii.Error):
         raise InvalidError("This is not a cursor that the logs gave.", field="cursor") from None
 
@@ -125,7 +124,9 @@ def target_logs(
         if place.checked:
             begin = max(since or BEGINNING, place.checked - LATENESS)
         try:
-            read[row.pk] = _read(runtime, row.pk, begin, until, search, level, place.cursor, limit)
+            # A runtime gives the newest lines where it has no cursor; what follows begins with the oldest.
+            most = MOST_LINES if cursor and not place.cursor else limit
+            read[row.pk] = _read(runtime, row.pk, begin, until, search, level, place.cursor, most)
         except (ProviderError, OSError) as error:
             problems[row.pk] = str(error)
     if problems and not read:

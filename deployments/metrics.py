@@ -61,11 +61,8 @@ class _Bin:
     """What all replicas of a target did in one step."""
 
     def __init__(self, row: tuple):
-        self.requests, self.errors = int(row[0]), int(row[1])
-        self.covered_sum, self.covered_most, self.memory_bytes = row[2], row[3], row[4]
-        self.buckets = [int(count) for count in row[5:]]
-        if self.memory_bytes is not None:
-            self.memory_bytes = int(self.memory_bytes)
+        self.requests, self.errors, self.covered_sum, self.covered_most, self.memory_bytes = row[:5]
+        self.buckets = row[5:]
 
     def observed_seconds(self, step: int, is_edge: bool) -> float:
         """How much of the step was measured.
@@ -79,14 +76,14 @@ class _Bin:
 def _bins(targets: Sequence[Target], resolution: int, step: int, since: datetime, until: datetime) -> dict:
     """{target id: {bin start: _Bin}}, in one query."""
     places = range(1, len(BUCKET_BOUNDS_SECONDS) + 2)
-    inner = ", ".join(f"coalesce(sum(buckets[{n}]), 0) AS b{n}" for n in places)
-    outer = ", ".join(f"sum(b{n})" for n in places)
+    inner = ", ".join(f"coalesce(sum(buckets[{n}]), 0)::bigint AS b{n}" for n in places)
+    outer = ", ".join(f"sum(b{n})::bigint" for n in places)
     result: dict = defaultdict(dict)
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT target_id, bin, sum(r), sum(e), sum(c), max(c), sum(m), "
+            "SELECT target_id, bin, sum(r)::bigint, sum(e)::bigint, sum(c), max(c), sum(m)::bigint, "
             f"{outer} FROM (SELECT target_id, date_bin(%(width)s, at, 'epoch') AS bin, replica_id,"
-            " sum(requests) AS r, sum(errors) AS e, sum(covered_seconds) AS c, max(memory_bytes) AS m,"
+            " sum(requests)::bigint AS r, sum(errors)::bigint AS e, sum(covered_seconds) AS c, max(memory_bytes) AS m,"
             f" {inner} FROM deployments_metricpoint WHERE target_id = ANY(%(targets)s)"
             " AND resolution_seconds = %(resolution)s AND at >= %(since)s AND at < %(until)s"
             " GROUP BY 1, 2, 3) AS of_replicas GROUP BY 1, 2 ORDER BY 1, 2",

@@ -7,10 +7,10 @@ from django.views.decorators.http import require_POST
 from controlplane.errors import ProblemError
 from controlplane.members import member_add, member_change_role, member_remove
 from controlplane.models import Membership, Role
+from controlplane.pages.access import actor, page
 from controlplane.pages.forms import field_errors
 from controlplane.pages.lookup import row_or_404
 from controlplane.pages.paging import paginate
-from controlplane.pages.access import actor, page
 
 FIELDS = ("username", "role", "password", "email")
 

@@ -12,10 +12,10 @@ from django.views.decorators.http import require_POST
 from controlplane import members, services
 from controlplane.errors import ProblemError
 from controlplane.models import ApiKey, AuditEntry, Role, User
+from controlplane.pages.access import actor, page
 from controlplane.pages.forms import field_errors
 from controlplane.pages.lookup import row_or_404
 from controlplane.pages.paging import paginate
-from controlplane.pages.access import actor, page
 
 THEMES = [
     ("system", "Like the system", "Follows your device's light or dark setting."),

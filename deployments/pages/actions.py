@@ -4,8 +4,8 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from controlplane.errors import ProblemError
-from controlplane.pages.forms import field_errors
 from controlplane.pages.access import actor, page
+from controlplane.pages.forms import field_errors
 from deployments import services
 from deployments.models import LIVE_REPLICA, CollectionSize, Release, Rollout
 from deployments.pages.targets import tab_context, target_or_404

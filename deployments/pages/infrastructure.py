@@ -3,8 +3,8 @@
 from django.shortcuts import redirect, render
 
 from controlplane.errors import ProblemError
-from controlplane.pages.forms import field_errors
 from controlplane.pages.access import actor, page
+from controlplane.pages.forms import field_errors
 from deployments import services
 from deployments.errors import ProviderError
 from deployments.models import Plan

@@ -1,14 +1,16 @@
 """A target's logs: filtered, searched, followed, downloaded."""
 
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2s
 
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from controlplane.errors import NotFoundError, ProblemError
 from controlplane.pages.access import page
+from deployments.logs import target_logs
 from deployments.models import LIVE_REPLICA
-from deployments.pages import log_lines
 from deployments.pages.targets import tab_context, target_or_404
 
 SPANS = [
@@ -37,11 +39,40 @@ def _wanted(request) -> dict:
     }
 
 
+def _read(target, wanted: dict, limit: int, cursor: str = ""):
+    """(lines with a key that names them in an address, the cursor after them, why there are none)."""
+    try:
+        found = target_logs(
+            target,
+            # With a cursor the beginning must not move: what comes after it is newer anyway.
+            since=None if cursor else wanted["since"],
+            search=wanted["q"],
+            level=wanted["level"],
+            replica=wanted["replica"] or None,
+            cursor=cursor,
+            limit=limit,
+        )
+    except NotFoundError:
+        return [], cursor, "This replica is gone, and its log with it."
+    except ProblemError as error:
+        return [], cursor, error.detail
+    return [Shown(line) for line in found.lines], found.cursor, ""
+
+
+class Shown:
+    """A line as the page shows it."""
+
+    def __init__(self, line):
+        self.replica_id, self.at, self.level, self.text = line.replica_id, line.at, line.level, line.text
+        told = f"{line.replica_id} {line.cursor}".encode()
+        self.key = f"line-{blake2s(told, digest_size=6).hexdigest()}"
+
+
 @page()
 def logs(request, name):
     found = target_or_404(request, name)
     wanted = _wanted(request)
-    lines, cursor, problem = log_lines.newest(found, wanted, SHOWN)
+    lines, cursor, problem = _read(found, wanted, SHOWN)
     context = tab_context(
         request,
         found,
@@ -64,7 +95,7 @@ def lines(request, name):
     """Lines that came after a cursor, for a page that follows; the header X-Cursor goes on after them."""
     found = target_or_404(request, name)
     wanted = _wanted(request)
-    fresh, cursor, _ = log_lines.after(found, wanted, request.GET.get("cursor", ""), SHOWN)
+    fresh, cursor, _ = _read(found, wanted, SHOWN, request.GET.get("cursor", ""))
     response = render(request, "deployments/_log_lines.html", {"lines": fresh, "wanted": wanted})
     response["X-Cursor"] = cursor
     return response
@@ -75,11 +106,11 @@ def download(request, name):
     """The lines of the present filters as text."""
     found = target_or_404(request, name)
     wanted = _wanted(request)
-    fresh, _, problem = log_lines.newest(found, wanted, DOWNLOADED)
+    fresh, _, problem = _read(found, wanted, DOWNLOADED)
     if problem:
         return HttpResponse(problem, status=503, content_type="text/plain; charset=utf-8")
     texts = (
-        f"{line.at.astimezone(UTC).isoformat() if line.at else '-'} {line.level or '-'} {line.replica} {line.text}\n"
+        f"{line.at.astimezone(UTC).isoformat() if line.at else '-'} {line.level or '-'} {line.replica_id} {line.text}\n"
         for line in fresh
     )
     response = StreamingHttpResponse(texts, content_type="text/plain; charset=utf-8")

@@ -4,9 +4,9 @@ from django.contrib import messages
 from django.shortcuts import redirect, render
 
 from controlplane.errors import ProblemError
+from controlplane.pages.access import actor, page
 from controlplane.pages.forms import field_errors
 from controlplane.pages.lookup import row_or_404
-from controlplane.pages.access import actor, page
 from deployments import services
 from deployments.models import Plan, Target
 from deployments.pages.plans import plan_context, shown_changes

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from deployments.models import Health, HealthTransition
+from deployments.health import UP, timelines
+from deployments.models import Health
 from deployments.pages import figures
 
 SPANS = [("1 h", 3600), ("24 h", 86400), ("30 d", 30 * 86400)]
@@ -27,26 +28,18 @@ class Uptime:
 
 
 def uptimes(target) -> list[Uptime]:
-    """Uptime over 1 h, 24 h and 30 d; a degraded target still answers."""
+    """Uptime over 1 h, 24 h and 30 d, of what was measured; a degraded target still answers."""
     now = timezone.now()
-    rows = HealthTransition.objects.filter(target=target, replica=None)
-    since = now - timedelta(seconds=SPANS[-1][1])
-    before = rows.filter(at__lt=since).order_by("-at", "-pk").values_list("health", flat=True).first()
-    changes = [(since, before or Health.UNKNOWN)]
-    changes += rows.filter(at__gte=since).order_by("at", "pk").values_list("at", "health")
-    spans = [
-        (start, end, health)
-        for (start, health), (end, _) in zip(changes, [*changes[1:], (now, None)], strict=True)
-    ]
+    segments = timelines([target], SPANS[-1][1])[target.pk]
     found = []
     for label, seconds in SPANS:
         start = now - timedelta(seconds=seconds)
         measured = down = 0.0
-        for first, last, health in spans:
-            length = (last - max(first, start)).total_seconds()
-            if length > 0 and health != Health.UNKNOWN:
+        for part in segments:
+            length = (part.until - max(part.since, start)).total_seconds()
+            if length > 0 and part.health != Health.UNKNOWN:
                 measured += length
-                down += length if health == Health.UNHEALTHY else 0
+                down += length if part.health not in UP else 0
         found.append(Uptime(label, 1 - down / measured if measured else None, down, measured))
     return found
 

@@ -10,9 +10,9 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from controlplane.errors import ProblemError
+from controlplane.pages.access import actor, page
 from controlplane.pages.lookup import row_or_404
 from controlplane.pages.paging import paginate
-from controlplane.pages.access import actor, page
 from deployments.models import Rollout
 from deployments.pages import selectors
 from worker.handlers import registered

@@ -22,9 +22,8 @@ def overview(request):
     events = list(
         OperationEvent.objects.filter(
             operation__project=request.project,
-            outcome__in=["started", "succeeded", "failed", "cancelled", "lost", "deadline"],
+            outcome__in=["succeeded", "failed", "cancelled", "lost", "deadline"],
         )
-        .exclude(operation__kind="target.heal", outcome="started")
         .select_related("operation")
         .order_by("-at")[:12]
     )

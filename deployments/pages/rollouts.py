@@ -2,9 +2,9 @@
 
 from django.shortcuts import render
 
+from controlplane.pages.access import page
 from controlplane.pages.lookup import row_or_404
 from controlplane.pages.paging import paginate
-from controlplane.pages.access import page
 from deployments.models import LIVE_REPLICA, Rollout
 from deployments.pages import selectors
 from deployments.pages.plans import flat_difference

@@ -123,7 +123,13 @@ def search(request, name, collection):
     )
     if asked and not errors:
         context["calls"] = calls(url, body)
-    context |= {"errors": errors, "given": parameters, "by": parameters.get("by", "id"), "asked": asked, "view": "search"}
+    context |= {
+        "errors": errors,
+        "given": parameters,
+        "by": parameters.get("by", "id"),
+        "asked": asked,
+        "view": "search",
+    }
     return render(request, "deployments/search.html", context)
 
 

@@ -1,17 +1,15 @@
 """What the pages read, in few queries however many targets there are."""
 
-from bisect import bisect_right
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 
 from django.db.models import Count, Max, Q
-from django.utils import timezone
 
+from deployments.health import health_strips
+from deployments.metrics import latest_for
 from deployments.models import (
     LIVE_REPLICA,
     Health,
-    HealthTransition,
-    MetricPoint,
     Plan,
     ReplicaStatus,
     Rollout,
@@ -19,14 +17,11 @@ from deployments.models import (
     Target,
     TargetStatus,
 )
-from deployments.pages.figures import percentile
 from worker.handlers import registered
 from worker.models import Operation, Status
 
 STRIP_SLOTS = 48
-RECENT_SECONDS = 300
-# What a slot shows is the worst health that was true in it.
-HARM = {Health.UNKNOWN: 0, Health.HEALTHY: 1, Health.DEGRADED: 2, Health.UNHEALTHY: 3}
+TONES = {Health.HEALTHY: "ok", Health.DEGRADED: "warning", Health.UNHEALTHY: "failing"}
 
 
 def operation_label(kind: str) -> str:
@@ -56,92 +51,25 @@ def target_named(project, name: str) -> Target | None:
     return rows.filter(name=name).exclude(status=TargetStatus.DESTROYED).first()
 
 
-@dataclass
-class Slot:
-    """A span of a health strip: the worst health in it."""
-
-    since: datetime
-    until: datetime
-    health: str
-    tone: str = field(init=False)
-
-    def __post_init__(self):
-        tones = {Health.HEALTHY: "ok", Health.DEGRADED: "warning", Health.UNHEALTHY: "failing"}
-        self.tone = tones.get(self.health, "unknown")
-
-
-def health_strips(targets, hours: int = 24, slots: int = STRIP_SLOTS) -> dict[str, list[Slot]]:
-    """{target id: slots from the oldest to now} of the last `hours`."""
-    now = timezone.now()
-    since = now - timedelta(hours=hours)
-    ids = [target.pk for target in targets]
-    rows = HealthTransition.objects.filter(target__in=ids, replica=None)
-    inside: dict[str, list] = {pk: [] for pk in ids}
-    for row in rows.filter(at__gte=since).order_by("at", "pk"):
-        inside[row.target_id].append((row.at, row.health))
-    before = dict(
-        rows.filter(at__lt=since)
-        .order_by("target", "-at", "-pk")
-        .distinct("target")
-        .values_list("target_id", "health")
-    )
-    width = timedelta(hours=hours) / slots
-    strips = {}
-    for target in targets:
-        changes = [(since, before.get(target.pk, Health.UNKNOWN)), *inside[target.pk]]
-        times = [at for at, _ in changes]
-        strip = []
-        for index in range(slots):
-            start, end = since + index * width, since + (index + 1) * width
-            first = max(0, bisect_right(times, start) - 1)
-            last = bisect_right(times, end)
-            worst = max((health for _, health in changes[first:last]), key=lambda value: HARM[value])
-            strip.append(Slot(start, end, worst))
-        strips[target.pk] = strip
-    return strips
-
-
-def recent_figures(targets) -> dict[str, dict]:
-    """{target id: {rate, error_share, p95_ms}} over the last minutes, for targets that were measured."""
-    since = timezone.now() - timedelta(seconds=RECENT_SECONDS)
-    sums: dict[str, dict] = {}
-    points = MetricPoint.objects.filter(
-        target__in=[target.pk for target in targets], resolution_seconds=15, at__gte=since
-    )
-    for target_id, requests, errors, buckets in points.values_list(
-        "target_id", "requests", "errors", "buckets"
-    ):
-        held = sums.setdefault(target_id, {"requests": 0, "errors": 0, "buckets": []})
-        held["requests"] += requests
-        held["errors"] += errors
-        held["buckets"] = add_up(held["buckets"], buckets)
-    return {
-        target_id: {
-            "rate": held["requests"] / RECENT_SECONDS,
-            "error_share": held["errors"] / held["requests"] if held["requests"] else 0,
-            "p95_ms": percentile(held["buckets"], 0.95),
-        }
-        for target_id, held in sums.items()
-    }
-
-
-def add_up(left: list[int], right: list[int]) -> list[int]:
-    """Element by element; the shorter list counts as zeros."""
-    size = max(len(left), len(right))
-    left, right = left + [0] * (size - len(left)), right + [0] * (size - len(right))
-    return [a + b for a, b in zip(left, right, strict=True)]
+def strips(targets, hours: float = 24, slots: int = STRIP_SLOTS) -> dict[str, list[dict]]:
+    """{target id: slots from the oldest to now}, each with the tone of the worst health in it."""
+    found = health_strips(targets, hours, slots)
+    for strip in found.values():
+        for slot in strip:
+            slot["tone"] = TONES.get(slot["health"], "unknown")
+    return found
 
 
 def decorate(targets) -> list[Target]:
     """The targets with `strip`, `figures` and `busy` (their unfinished operation), for rows of a table."""
     targets = list(targets)
-    strips, figures = health_strips(targets), recent_figures(targets)
+    shown, figures = strips(targets), latest_for(targets)
     subjects = {target.subject: target for target in targets}
     busy = {}
     for operation in Operation.objects.unfinished().filter(subject__in=subjects).order_by("-pk"):
         busy[operation.subject] = named(operation)
     for target in targets:
-        target.strip, target.figures = strips[target.pk], figures.get(target.pk)
+        target.strip, target.figures = shown[target.pk], figures[target.pk]
         target.busy = busy.get(target.subject)
     return targets
 
@@ -254,7 +182,7 @@ def attention(project, targets) -> list[Attention]:
                     "warning",
                     "clock",
                     f"{operation.label} takes longer than it should",
-                    operation.waiting_for and f"Waiting for {operation.waiting_for}." or "",
+                    (operation.waiting_for and f"Waiting for {operation.waiting_for}.") or "",
                     f"/operations/{operation.pk}/",
                     "Open operation",
                     operation.created_at,
@@ -297,7 +225,10 @@ def sentence(targets, running: int, needs: int) -> str:
     others = {
         "degraded": sum(target.health == Health.DEGRADED for target in targets),
         "unhealthy": sum(target.health == Health.UNHEALTHY for target in targets),
-        "not measured yet": sum(target.health == Health.UNKNOWN for target in targets),
+        "pending": sum(target.status == TargetStatus.PENDING for target in targets),
+        "not measured yet": sum(
+            target.health == Health.UNKNOWN and target.status != TargetStatus.PENDING for target in targets
+        ),
     }
     parts = []
     if healthy:

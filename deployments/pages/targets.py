@@ -9,9 +9,9 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 
 from controlplane.errors import ProblemError
+from controlplane.pages.access import actor, page, require
 from controlplane.pages.forms import field_errors
 from controlplane.pages.paging import paginate
-from controlplane.pages.access import actor, page, require
 from deployments import services
 from deployments.models import LIVE_REPLICA, HealthTransition, Rollout, Target, TargetStatus
 from deployments.pages import figures, observed, selectors
@@ -168,7 +168,7 @@ def health(request, name):
         "health",
         range=span,
         ranges=[("24h", "24 h"), ("7d", "7 d"), ("30d", "30 d")],
-        strip=selectors.health_strips([found], hours[span], 96)[found.pk],
+        strip=selectors.strips([found], hours[span], 96)[found.pk],
         uptimes=observed.uptimes(found),
         page=transitions,
         replicas=replicas,

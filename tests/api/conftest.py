@@ -28,7 +28,8 @@ class Sample(OperationHandler):
 
 
 @pytest.fixture(autouse=True)
-def nobody_remembered():
+def nobody_remembered(settings):
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     actors.forget()
     throttle._counts.clear()
 
@@ -149,6 +150,7 @@ def make_target(project, name: str = "alpha", **values) -> Target:
     values = {
         "provider": "local",
         "region": "here",
+        "spec": {"replicas": 2},
         "status": TargetStatus.READY,
         "secrets": {"jwt_secret": JWT_SECRET},
         "created_by": "test",

@@ -6,13 +6,18 @@ from datetime import timedelta
 
 from django.utils import timezone
 
+from deployments.metrics import BUCKET_BOUNDS_SECONDS
 from deployments.models import CollectionSize, HealthTransition, MetricPoint
-from deployments.pages.figures import BUCKET_BOUNDS_SECONDS
 
 SAMPLES = 120
 # (resolution, span): what the roll-ups would have kept.
 KEPT = ((15, timedelta(hours=6)), (300, timedelta(hours=24)), (3600, timedelta(days=30)))
-INCIDENTS = [(5.2, 260, "degraded"), (26.5, 95, "unhealthy"), (11.4, 600, "degraded"), (160.0, 240, "unhealthy")]
+INCIDENTS = [
+    (5.2, 260, "degraded"),
+    (26.5, 95, "unhealthy"),
+    (11.4, 600, "degraded"),
+    (160.0, 240, "unhealthy"),
+]
 
 
 def _load(at, chance) -> float:
@@ -87,7 +92,9 @@ def _health(target, end, incidents: int) -> None:
     ]
     for hours, seconds, health in INCIDENTS[:incidents]:
         at = end - timedelta(hours=hours)
-        reason = "1 of 2 replicas is ready." if health == "degraded" else "No replica answers its readiness probe."
+        reason = (
+            "1 of 2 replicas is ready." if health == "degraded" else "No replica answers its readiness probe."
+        )
         rows.append(HealthTransition(target=target, at=at, previous="healthy", health=health, reason=reason))
         rows.append(
             HealthTransition(

@@ -65,7 +65,9 @@ def installation(seeded: bool = True):
                 check=False,
             )
             if done.returncode:
-                raise RuntimeError(f"seeding failed:\n{done.stderr}\n{(folder / 'up.log').read_text()[-4000:]}")
+                raise RuntimeError(
+                    f"seeding failed:\n{done.stderr}\n{(folder / 'up.log').read_text()[-4000:]}"
+                )
             facts = json.loads(done.stdout)
         yield f"http://127.0.0.1:{port}", password, facts, environment
     finally:

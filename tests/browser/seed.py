@@ -13,7 +13,18 @@ import sys
 import time
 
 DIMENSION = 64
-SUBJECTS = ["invoice", "password", "export", "webhook", "index", "backup", "region", "replica", "quota", "token"]
+SUBJECTS = [
+    "invoice",
+    "password",
+    "export",
+    "webhook",
+    "index",
+    "backup",
+    "region",
+    "replica",
+    "quota",
+    "token",
+]
 VERBS = ["resetting", "creating", "downloading", "moving", "scheduling", "restoring", "deleting", "sharing"]
 PLACES = ["on the web", "with the API", "for a team", "after an upgrade", "behind a proxy", "in a pipeline"]
 SECTIONS = ["billing", "account", "data", "network", "api"]

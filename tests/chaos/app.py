@@ -1,7 +1,7 @@
 """The worker's Celery application with a killer in it: `celery --app tests.chaos.app worker`.
 
-A process that reaches a moment of a step for the first time dies by SIGKILL right there. What was killed is
-noted in AINDUS_CHAOS_DIR, a file for each, made before the kill so that it happens once.
+Of the processes that reach a moment of a step for the first time, every second dies by SIGKILL right there.
+What was killed is noted in AINDUS_CHAOS_DIR, a file for each, made before the kill so that it happens once.
 """
 
 import json
@@ -19,8 +19,6 @@ __all__ = ["app"]
 FOLDER = Path(os.environ["AINDUS_CHAOS_DIR"])
 # Steps that wait are visited often: they are killed on later visits as well.
 VISITS = (1, 4, 7, 10, 13)
-# Of four operations, three die at a given moment, so that some run into the others' trouble unhurt.
-SPARED_OF_FOUR = 0
 # Every so many kills the whole worker goes, not only the process that runs the step.
 WHOLE_WORKER_EVERY = 12
 
@@ -41,8 +39,14 @@ def kill_once(moment: str, operation_id: str, kind: str, step: str) -> None:
     visit = 1
     while not _note(f"visit {operation_id} {step} {moment} {visit}"):
         visit += 1
-    lot = zlib.crc32(f"{operation_id}{step}{moment}{visit}".encode()) % 4
-    if visit not in VISITS or lot == SPARED_OF_FOUR:
+    if visit not in VISITS:
+        return
+    # Every second operation that comes here dies; which of them, differs from moment to moment.
+    here = f"{kind} {step} {moment} {visit}"
+    turn = 1
+    while not _note(f"turn {here} {turn}"):
+        turn += 1
+    if turn % 2 == zlib.crc32(here.encode()) % 2:
         return
     count = len(list(FOLDER.glob("kill *"))) + 1
     whole = count % WHOLE_WORKER_EVERY == 0

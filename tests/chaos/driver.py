@@ -199,7 +199,7 @@ def mains(data_dir: Path) -> dict[str, list[int]]:
 def kills(stack, chaos: Path) -> None:
     """SIGKILL at every step of every operation; every twelfth takes the whole worker."""
     (chaos / "armed").touch()
-    scenario = Scenario(stack, chaos, targets=3)
+    scenario = Scenario(stack, chaos, targets=4)
     scenario.provision_all()
     scenario.finish("provision")
     scenario.check_running()

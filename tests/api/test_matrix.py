@@ -1,0 +1,168 @@
+"""Every endpoint by every role. An endpoint without a row here fails, so each new one is decided on."""
+
+import json
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from controlplane.api.views import ApiView
+from controlplane.permissions import ROLE_FOR
+from tests.api.conftest import Api, assert_problem
+
+pytestmark = pytest.mark.django_db
+
+ROLES = ("viewer", "operator", "admin")
+VIEW, OPERATE, ADMIN = ROLES
+
+# (method, address): (least role or None for everybody, body). {} is filled from the world.
+ROWS = {
+    ("POST", "tokens"): (None, {"username": "x", "password": "y"}),
+    ("GET", "projects"): (VIEW, None),
+    ("GET", "projects/{project.name}"): (VIEW, None),
+    ("GET", "members"): (VIEW, None),
+    ("POST", "members"): (ADMIN, {"username": "bob", "role": "viewer", "password": "a long enough one"}),
+    ("GET", "members/{member}"): (VIEW, None),
+    ("PATCH", "members/{member}"): (ADMIN, {"role": "operator"}),
+    ("DELETE", "members/{member}"): (ADMIN, None),
+    ("GET", "api-keys"): (VIEW, None),
+    ("POST", "api-keys"): (ADMIN, {"name": "new", "role": "viewer"}),
+    ("GET", "api-keys/{api_key}"): (VIEW, None),
+    ("DELETE", "api-keys/{api_key}"): (ADMIN, None),
+    ("GET", "audit"): (VIEW, None),
+    ("GET", "operations"): (VIEW, None),
+    ("GET", "operations/{operation.pk}"): (VIEW, None),
+    ("GET", "operations/{operation.pk}/events"): (VIEW, None),
+    ("POST", "operations/{operation.pk}/cancel"): (OPERATE, None),
+    ("POST", "operations/{operation.pk}/retry"): (OPERATE, None),
+    ("GET", "providers"): (VIEW, None),
+    ("GET", "providers/local"): (VIEW, None),
+    ("GET", "targets"): (VIEW, None),
+    ("POST", "targets"): (OPERATE, {"name": "beta", "provider": "local"}),
+    ("GET", "targets/{target.name}"): (VIEW, None),
+    ("PATCH", "targets/{target.name}"): (OPERATE, {"role": "secondary"}),
+    ("DELETE", "targets/{target.name}"): (ADMIN, {"confirm": "alpha"}),
+    ("POST", "targets/{target.name}/plans"): (OPERATE, {}),
+    ("GET", "plans/{plan.pk}"): (VIEW, None),
+    ("POST", "plans/{plan.pk}/apply"): (OPERATE, None),
+    ("GET", "releases"): (VIEW, None),
+    ("POST", "releases"): (OPERATE, {"image": "aindusdb/api:9.9"}),
+    ("GET", "releases/v1"): (VIEW, None),
+    ("GET", "targets/{target.name}/rollouts"): (VIEW, None),
+    ("POST", "targets/{target.name}/rollouts"): (OPERATE, {"release": "v1"}),
+    ("GET", "rollouts/{rollout.pk}"): (VIEW, None),
+    ("POST", "rollouts/{rollout.pk}/abort"): (OPERATE, None),
+    ("POST", "rollouts/{rollout.pk}/promote"): (OPERATE, None),
+    ("POST", "rollouts/{rollout.pk}/pause"): (OPERATE, None),
+    ("POST", "rollouts/{rollout.pk}/resume"): (OPERATE, None),
+    ("POST", "targets/{target.name}/rollback"): (OPERATE, {}),
+    ("POST", "targets/{target.name}/scale"): (OPERATE, {"replicas": 1}),
+    ("POST", "targets/{target.name}/restart"): (OPERATE, None),
+    ("GET", "targets/{target.name}/replicas"): (VIEW, None),
+    ("GET", "targets/{target.name}/events"): (VIEW, None),
+}
+# What another project's administrator is not told to be absent, because it is not the project's own.
+SHARED = {
+    "tokens",
+    "projects",
+    "members",
+    "api-keys",
+    "audit",
+    "operations",
+    "providers",
+    "providers/local",
+    "targets",
+    "releases",
+}
+ADDRESS_OF = {
+    "project": "{project.name}",
+    "member": "{member}",
+    "api_key": "{api_key}",
+    "operation": "{operation.pk}",
+    "provider": "local",
+    "target": "{target.name}",
+    "plan": "{plan.pk}",
+    "release": "v1",
+    "rollout": "{rollout.pk}",
+}
+
+
+def endpoints():
+    """(method, address) of every REST view, from the URL table."""
+
+    def walk(resolver, prefix):
+        for pattern in resolver.url_patterns:
+            route = prefix + str(pattern.pattern)
+            if isinstance(pattern, URLResolver):
+                yield from walk(pattern, route)
+            elif isinstance(pattern, URLPattern):
+                view = getattr(pattern.callback, "cls", None)
+                if view is not None and issubclass(view, ApiView):
+                    yield view, route
+
+    for view, route in walk(get_resolver(), ""):
+        address = route.removeprefix("api/v1/")
+        for name, filled in ADDRESS_OF.items():
+            address = address.replace(f"<str:{name}>", filled)
+        for method in view.routes:
+            yield method, address, view
+
+
+def filled(address, world, user):
+    key = world.project.api_keys.create(name="spare", role="viewer", prefix="ak_", digest="d")
+    world_values = {**vars(world), "member": user.username, "api_key": key.pk}
+    return address.format(**world_values)
+
+
+def test_every_endpoint_has_a_row():
+    found = {(method, address) for method, address, _ in endpoints()}
+    assert found == set(ROWS)
+
+
+def test_the_table_of_actions_is_used_up():
+    used = {view.routes[method].action for method, _, view in endpoints()}
+    assert used - {None} | {"target.protect"} == set(ROLE_FOR)
+
+
+def test_the_rows_agree_with_the_table():
+    for method, address, view in endpoints():
+        action = view.routes[method].action
+        assert ROWS[method, address][0] == (ROLE_FOR[action].value if action else None)
+
+
+@pytest.mark.parametrize(("method", "address"), ROWS)
+@pytest.mark.parametrize("role", [*ROLES, "anonymous", "bad key", "other project"])
+def test_who_may_do_what(method, address, role, world, user, key_of, stranger):
+    least, body = ROWS[method, address]
+    path = filled(address, world, user)
+    if role == "anonymous":
+        api = Api()
+    elif role == "bad key":
+        api = Api("ak_this-is-no-key")
+    elif role == "other project":
+        api = stranger
+    else:
+        api = Api(key_of(role))
+    answer = api.call(method, path, body)
+    if least is None:
+        assert_problem(answer, 401, "wrong_credentials")
+    elif role == "anonymous":
+        assert_problem(answer, 401, "unauthenticated")
+    elif role == "bad key":
+        assert_problem(answer, 401, "invalid_token")
+    elif role == "other project":
+        if address in SHARED:
+            assert answer.status_code < 400 or answer.status_code == 409, answer.content
+            assert world.target.pk not in answer.content.decode()
+            assert world.operation.pk not in answer.content.decode()
+        else:
+            assert_problem(answer, 404, "not_found")
+    elif ROLES.index(role) < ROLES.index(least):
+        body = assert_problem(answer, 403, "forbidden")
+        assert least in body["detail"] and role in body["detail"]
+    else:
+        assert answer.status_code not in (401, 403, 404, 405) and answer.status_code < 500, answer.content
+        if answer.status_code >= 400:
+            # The world is not in the state for it, which is told after the role was accepted.
+            assert_problem(answer, answer.status_code)
+        elif answer.content:
+            json.loads(answer.content)

@@ -1,0 +1,247 @@
+"""Providers, targets, plans, releases, rollouts and the work on targets."""
+
+import pytest
+from django.utils import timezone
+
+from deployments.models import HealthTransition, Plan, Rollout, Target
+from tests.api.conftest import assert_problem, make_release, make_replica, make_target
+from worker import engine
+from worker.models import Operation
+from worker.services import operation_submit
+
+pytestmark = pytest.mark.django_db
+NEW = {"name": "beta", "provider": "local"}
+
+
+def accepted(answer) -> dict:
+    """202 with the operation and where it is followed."""
+    assert answer.status_code == 202, answer.content
+    body = answer.json()
+    assert answer["Location"] == body["url"] == f"/api/v1/operations/{body['id']}"
+    assert Operation.objects.filter(pk=body["id"]).exists()
+    return body
+
+
+def test_providers(viewer):
+    page = viewer.get("providers").json()
+    local = next(item for item in page["items"] if item["name"] == "local")
+    assert local["spec_schema"]["type"] == "object"
+    assert local["capabilities"]["strategies"] == ["rolling"]
+    assert viewer.get("providers/local").json() == local
+    assert_problem(viewer.get("providers/mars"), 404)
+
+
+def test_create_show_and_follow(operator):
+    operation = accepted(operator.post("targets", NEW))
+    assert operation["kind"] == "target.provision"
+    target = operator.get(f"targets/{operation['input']['target']}").json()
+    assert target == operator.get("targets/beta").json()
+    assert (target["name"], target["status"], target["deletion_protection"]) == ("beta", "provisioning", True)
+    assert target["vectors_url"] == "/api/v1/targets/beta/vectors"
+    assert "secrets" not in target and "engine_ref" not in target
+    assert_problem(operator.post("targets", NEW), 409, "name_taken", "name")
+
+
+def test_plan_only_then_apply(operator):
+    answer = operator.post("targets?plan_only=true", NEW)
+    assert answer.status_code == 201 and answer["Location"] == "/api/v1/targets/beta"
+    body = answer.json()
+    assert body["target"]["status"] == "pending" and not Operation.objects.exists()
+    assert {change["action"] for change in body["plan"]["changes"]} == {"create"}
+    plan = operator.get(f"plans/{body['plan']['id']}").json()
+    assert plan == body["plan"] and plan["operation"] is None
+    operation = accepted(operator.post(f"plans/{plan['id']}/apply"))
+    assert operator.get(f"plans/{plan['id']}").json()["operation"] == operation["id"]
+    assert_problem(operator.post(f"plans/{plan['id']}/apply"), 409)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"name": "Bad Name"}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "x" * 51}, "name"),
+        ({"name": None}, "name"),
+        ({"provider": "mars"}, "provider"),
+        ({"region": "mars"}, "region"),
+        ({"role": "boss"}, "role"),
+        ({"spec": []}, "spec"),
+        ({"spec": {"replicas": 0.5}}, "spec.replicas"),
+        ({"spec": {"colour": "red"}}, "spec.colour"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_bad_targets(operator, change, field):
+    assert_problem(operator.post("targets", NEW | change), 422, field=field)
+    assert not Target.objects.exists()
+
+
+def test_change_with_if_match(operator, admin, world):
+    shown = operator.get("targets/alpha")
+    etag = shown["ETag"]
+    changed = operator.patch("targets/alpha", {"role": "secondary"}, If_Match=etag)
+    assert changed.status_code == 200 and changed.json()["role"] == "secondary"
+    assert changed["ETag"] not in ("", etag)
+    stale = operator.patch("targets/alpha", {"role": "primary"}, If_Match=etag)
+    assert_problem(stale, 412, "precondition_failed")
+    both = f'"other", {changed["ETag"]}'
+    assert operator.patch("targets/alpha", {"role": "primary"}, If_Match=both).status_code == 200
+    assert_problem(operator.patch("targets/alpha", {}, If_Match="bare"), 422, field="If-Match")
+    assert_problem(operator.patch("targets/alpha", {"spec": {}}), 422, field="spec")
+    assert_problem(operator.patch("targets/alpha", {"name": "UP"}), 422, field="name")
+    make_target(world.project, "gamma")
+    assert_problem(operator.patch("targets/alpha", {"name": "gamma"}), 409, "name_taken")
+    assert operator.patch("targets/alpha", {"name": "delta"}).json()["name"] == "delta"
+    assert_problem(operator.get("targets/alpha"), 404)
+    # Deletion protection is the administrators'.
+    assert_problem(operator.patch("targets/delta", {"deletion_protection": False}), 403)
+    assert operator.patch("targets/delta", {"deletion_protection": True}).status_code == 200
+    assert admin.patch("targets/delta", {"deletion_protection": False}).status_code == 200
+
+
+def test_destroy_needs_name_and_no_protection(admin, world):
+    assert_problem(admin.delete("targets/alpha"), 422, field="confirm")
+    assert_problem(
+        admin.delete("targets/alpha", {"confirm": "beta"}), 422, "confirmation_required", "confirm"
+    )
+    assert_problem(admin.delete("targets/alpha", {"confirm": "alpha"}), 409, "deletion_protected")
+    admin.patch("targets/alpha", {"deletion_protection": False})
+    assert accepted(admin.delete("targets/alpha", {"confirm": "alpha"}))["kind"] == "target.destroy"
+    assert_problem(admin.delete("targets/alpha", {"confirm": "alpha"}), 409, "operation_in_progress")
+
+
+def test_destroyed_targets_are_found_by_id_and_by_status_alone(viewer, project):
+    gone = make_target(project, status="destroyed", destroyed_at=timezone.now())
+    assert viewer.get("targets").json()["items"] == []
+    assert [t["id"] for t in viewer.get("targets?status=destroyed").json()["items"]] == [gone.pk]
+    assert_problem(viewer.get("targets/alpha"), 404)
+    assert viewer.get(f"targets/{gone.pk}").json()["status"] == "destroyed"
+
+
+def test_one_operation_at_a_time(operator, world):
+    first = accepted(operator.post("targets/alpha/scale", {"replicas": 3}))
+    body = assert_problem(operator.post("targets/alpha/restart"), 409, "operation_in_progress")
+    assert body["operation"] == first["id"] and first["id"] in body["detail"]
+
+
+def test_scale_restart_and_their_limits(operator, world):
+    assert_problem(operator.post("targets/alpha/scale", {"replicas": "many"}), 422, field="replicas")
+    assert_problem(operator.post("targets/alpha/scale", {"replicas": 10_000}), 422, field="replicas")
+    assert_problem(operator.post("targets/alpha/scale"), 422, field="replicas")
+    assert accepted(operator.post("targets/alpha/scale", {"replicas": 1}))["input"]["replicas"] == 1
+    Target.objects.update(status="failed")
+    assert_problem(operator.post("targets/alpha/restart"), 409, "target_not_ready")
+
+
+def test_releases(operator, project):
+    made = operator.post("releases", {"image": "aindusdb/api:2.0", "config": {"threads": 4}, "note": "n"})
+    assert made.status_code == 201 and made["Location"] == "/api/v1/releases/v1"
+    again = operator.post("releases", {"image": "aindusdb/api:2.0", "config": {"threads": 4}})
+    assert again.json() == made.json() == operator.get("releases/v1").json()
+    assert operator.get(f"releases/{made.json()['id']}").json() == made.json()
+    assert made.json()["name"] == "v1"
+    assert len(operator.get("releases?image=aindusdb/api:2.0").json()["items"]) == 1
+    assert_problem(operator.post("releases", {"image": "aindusdb/api"}), 422, field="image")
+    for name in ("v2", "v", "v99999999999", "1", "rel_x"):
+        assert_problem(operator.get(f"releases/{name}"), 404)
+
+
+def test_rollout_by_release_or_image(operator, world):
+    operation = accepted(operator.post("targets/alpha/rollouts", {"image": "aindusdb/api:3.0"}))
+    rollout = operator.get(f"rollouts/{operation['input']['rollout']}").json()
+    assert (rollout["release"]["name"], rollout["previous"]["name"]) == ("v2", "v1")
+    assert rollout["target"]["name"] == "alpha" and rollout["operation"] == operation["id"]
+    listed = operator.get("targets/alpha/rollouts?status=running").json()["items"]
+    assert rollout["id"] in [item["id"] for item in listed]
+    aborted = accepted(operator.post(f"rollouts/{rollout['id']}/abort"))
+    assert (aborted["id"], aborted["status"]) == (operation["id"], "cancelling")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"release": "v9"}, "release"),
+        ({"release": "v1", "image": "a:1"}, "release"),
+        ({"image": "a:latest"}, "image"),
+        ({"image": "a:1", "config": {"env": {"DATABASE_URL": "x"}}}, "config.env.DATABASE_URL"),
+        ({"release": "v1", "strategy": "canary"}, "strategy"),
+        ({"release": "v1", "steps": []}, "steps"),
+    ],
+)
+def test_bad_rollouts(operator, world, body, field):
+    Rollout.objects.all().delete()
+    assert_problem(operator.post("targets/alpha/rollouts", body), 422, field=field)
+    assert not Rollout.objects.exists()
+
+
+def test_a_rolling_rollout_has_nothing_to_promote(operator, world):
+    for verb in ("promote", "pause", "resume"):
+        body = assert_problem(operator.post(f"rollouts/{world.rollout.pk}/{verb}"), 409, "strategy_rolling")
+        assert verb in body["detail"]
+    Rollout.objects.update(status="succeeded", finished_at=timezone.now())
+    assert_problem(operator.post(f"rollouts/{world.rollout.pk}/abort"), 409, "rollout_finished")
+
+
+def test_rollback(operator, world):
+    Rollout.objects.all().delete()
+    assert_problem(operator.post("targets/alpha/rollback"), 409, "nothing_to_roll_back_to")
+    make_release(world.project, 2)
+    operation = accepted(operator.post("targets/alpha/rollback", {"release": "v2"}))
+    assert operation["kind"] == "target.rollback"
+
+
+def test_plans(operator, world):
+    made = operator.post("targets/alpha/plans", {"spec": {"replicas": 3}})
+    assert made.status_code == 201
+    changes = made.json()["changes"]
+    assert any(change["action"] == "change" for change in changes), changes
+    assert_problem(operator.post("targets/alpha/plans", {"spec": {"colour": 1}}), 422, field="spec.colour")
+    Target.objects.update(spec={"replicas": 5})
+    assert_problem(operator.post(f"plans/{made.json()['id']}/apply"), 409, "plan_outdated")
+    wrong = Plan.objects.create(
+        target=world.target,
+        spec={},
+        digest="0" * 64,
+        created_by="t",
+        problems=[
+            {"severity": "error", "field": "spec", "code": "full", "message": "Full.", "remedy": "Wait."}
+        ],
+    )
+    assert_problem(operator.post(f"plans/{wrong.pk}/apply"), 422, field="spec")
+
+
+def test_replicas(viewer, world):
+    make_replica(world.target, 19002, "stopped")
+    [replica] = viewer.get("targets/alpha/replicas").json()["items"]
+    assert (replica["id"], replica["status"], replica["port"]) == (world.replica.pk, "ready", 19001)
+    assert len(viewer.get("targets/alpha/replicas?status=ready,stopped").json()["items"]) == 2
+    assert viewer.get("targets/alpha").json()["ready_replicas"] == 1
+
+
+def test_what_happened_to_a_target(viewer, world):
+    for _ in range(3):
+        operation_submit(
+            project=world.project, kind="sample.api", subject=world.target.subject, exclusive=False
+        )
+    engine.drain()
+    at = timezone.now()
+    for health in ("healthy", "unhealthy", "healthy"):
+        HealthTransition.objects.create(
+            target=world.target, replica=world.replica, at=at, previous="unknown", health=health, reason="r"
+        )
+    everything = viewer.get("targets/alpha/events?limit=200").json()["items"]
+    assert len(everything) == 3 * 4 + 3
+    assert [event["source"] for event in everything[:3]] == ["health"] * 3
+    assert everything[0]["replica"] == world.replica.pk
+    assert [event["at"] for event in everything] == sorted((e["at"] for e in everything), reverse=True)
+    paged, cursor = [], ""
+    while cursor is not None:
+        page = viewer.get(f"targets/alpha/events?limit=2{cursor and '&cursor=' + cursor}").json()
+        paged += page["items"]
+        cursor = page["next_cursor"]
+    assert paged == everything
+    moment = at.isoformat().replace("+00:00", "Z")
+    assert len(viewer.get(f"targets/alpha/events?since={moment}").json()["items"]) == 3
+    assert len(viewer.get(f"targets/alpha/events?until={moment}").json()["items"]) == 12
+    for cursor in ("x", "WzEsMiwzXQ", "WyJub3ciLCJoZWFsdGgiLDFd"):
+        assert_problem(viewer.get(f"targets/alpha/events?cursor={cursor}"), 422, field="cursor")
