@@ -57,7 +57,9 @@ class Upsert(Body):
     metadata: list[msgspec.Raw] | None = None
 
 
-class Query(Body):
+class OneQuery(Body):
+    """A query among several of a call, each with options of its own."""
+
     vector: list[float] | None = None
     vector_b64: str | None = None
     id: Id | None = None
@@ -65,6 +67,28 @@ class Query(Body):
     namespace: Namespace = ""
     filter: dict[str, Any] | None = None
     include: Include = ("metadata",)
+    recall: float | Literal["exact"] | None = None
+    exact: bool = False
+    score_threshold: float | None = None
+    cursor: str | None = None
+
+
+class Query(OneQuery):
+    """One query, whose matches may be grouped by a metadata field, or several."""
+
+    queries: list[OneQuery] | None = None
+    group_by: Annotated[str, Meta(min_length=1)] | None = None
+    group_size: Annotated[int, Meta(ge=1, le=100)] = 1
+
+
+class Recommend(Body):
+    positive: Annotated[list[Id], Meta(min_length=1)]
+    negative: list[Id] = []
+    top_k: Annotated[int, Meta(ge=1)] = 10
+    namespace: Namespace = ""
+    filter: dict[str, Any] | None = None
+    include: Include = ("metadata",)
+    recall: float | Literal["exact"] | None = None
     exact: bool = False
     score_threshold: float | None = None
 
@@ -85,6 +109,33 @@ class Delete(Body):
 class Count(Body):
     namespace: Namespace | None = None
     filter: dict[str, Any] | None = None
+    estimated: bool = False
+
+
+class PointChange(Body):
+    """What becomes of one point: the parts given; a content of null takes it away."""
+
+    id: Id
+    vector: list[float] | None = None
+    vector_b64: str | None = None
+    content: str | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: msgspec.Raw = EMPTY
+    metadata_remove: list[str] = []
+
+
+class Update(Body):
+    """Each point's own changes, or one change of all points with these ids or this filter."""
+
+    namespace: Namespace = ""
+    metadata_mode: Literal["merge", "replace"] = "merge"
+    points: list[PointChange] | None = None
+    ids: list[Id] | None = None
+    filter: dict[str, Any] | None = None
+    vector: list[float] | None = None
+    vector_b64: str | None = None
+    content: str | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: msgspec.Raw = EMPTY
+    metadata_remove: list[str] = []
 
 
 class Scroll(Body):
@@ -142,6 +193,7 @@ _decoders = {
     kind: msgspec.json.Decoder(kind)
     for kind in (
         *(IndexOptions, CollectionCreate, CollectionUpdate, Upsert, Query, Fetch, Delete, Count, Scroll),
+        *(Recommend, Update),
         *(ApiKeyCreate, SimpleAdd, SimpleSearch),
     )
 }

@@ -4,18 +4,31 @@ Neither WSGI nor Django is known here: `vectors/wsgi.py` serves these raw, `vect
 """
 
 import contextlib
-import math
 import re
 import time
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
+import msgspec
 import orjson
 from django.conf import settings
 
 from controlplane import ids
 from controlplane.errors import ConflictError, InvalidError, NotFoundError, ProblemError
-from vectors import auth, bodies, collections, database, indexes, points, search, vectors
+from vectors import (
+    auth,
+    bodies,
+    collections,
+    database,
+    indexes,
+    namespaces,
+    points,
+    queries,
+    search,
+    updates,
+    vectors,
+)
+from vectors.clauses import Ids
 
 PREFIX = "/api/v1/vectors"
 DEFAULT = "default"
@@ -108,46 +121,100 @@ def points_upsert(request: Request, name: str) -> Response:
 
 def points_query(request: Request, name: str) -> Response:
     started = time.perf_counter()
-    body = bodies.decode(bodies.Query, request.body)
-    if (body.vector is not None) + (body.vector_b64 is not None) + (body.id is not None) != 1:
-        raise InvalidError("Send one of vector, vector_b64 and id.", code="required", field="vector")
-    if body.top_k > settings.VECTORS["max_top_k"]:
-        raise InvalidError(f"top_k is between 1 and {settings.VECTORS['max_top_k']}.", field="top_k")
-    if "\0" in body.namespace:
-        no_nul(body.namespace, "namespace")
-
-    def work(collection):
-        packed = None
-        if body.vector is not None:
-            packed = vectors.pack(body.vector, collection.dimension, "vector")
-            vectors.check_norm(math.hypot(*body.vector), collection.metric, "vector")
-        elif body.vector_b64 is not None:
-            packed = vectors.pack_base64(body.vector_b64, collection.dimension, "vector_b64")
-            vectors.check(packed, collection.metric, "vector_b64")
-
-        def run(connection):
-            vector = packed
-            if vector is None:
-                vector = points.point_vector(
-                    connection, collection, namespace=body.namespace, point_id=body.id
-                )
-            return search.points_query(
-                connection,
-                collection,
-                packed=vector,
-                top_k=body.top_k,
-                namespace=body.namespace,
-                filter=body.filter,
-                include=tuple(dict.fromkeys(body.include)),
-                exact=body.exact,
-                score_threshold=body.score_threshold,
-            )
-
-        return database.pool().call(run)
-
-    found = collections.working_on(name, work)
+    found = queries.answered(name, bodies.decode(bodies.Query, request.body))
     found["took_ms"] = round((time.perf_counter() - started) * 1000, 3)
     return Response(200, orjson.dumps(found))
+
+
+def points_recommend(request: Request, name: str) -> Response:
+    started = time.perf_counter()
+    found = queries.recommended(name, bodies.decode(bodies.Recommend, request.body))
+    found["took_ms"] = round((time.perf_counter() - started) * 1000, 3)
+    return answer(found)
+
+
+def points_update(request: Request, name: str) -> Response:
+    body = bodies.decode(bodies.Update, request.body)
+    if (body.points is not None) + (body.ids is not None) + (body.filter is not None) != 1:
+        raise InvalidError("Send one of points, ids and filter.", code="required", field="ids")
+    within_batch(body.ids or body.points or [])
+    no_nul(body.namespace, "namespace")
+    scope = {"namespace": body.namespace}
+
+    def work(collection):
+        if body.points is None:
+            change = change_of(body, body.metadata_mode, collection, "")
+            select = Ids(tuple(body.ids)) if body.ids is not None else body.filter
+            wanted, service = body.ids or (), updates.points_update
+            scope.update(select=select, change=change)
+        else:
+            for field in ("vector", "vector_b64"):
+                if getattr(body, field) is not None:
+                    raise InvalidError(f"With points, {field} belongs into each of them.", field=field)
+            if body.content is not msgspec.UNSET or body.metadata or body.metadata_remove:
+                raise InvalidError("With points, what changes belongs into each of them.", field="points")
+            wanted, service = [point.id for point in body.points], updates.points_update_each
+            scope["changes"] = [
+                (point.id, change_of(point, body.metadata_mode, collection, f"points[{at}]."))
+                for at, point in enumerate(body.points)
+            ]
+        updated = set(database.pool().call(lambda connection: service(connection, collection, **scope)))
+        missing = [point_id for point_id in dict.fromkeys(wanted) if point_id not in updated]
+        return {"updated": len(updated), "missing": missing}
+
+    no_nul_in(body.ids or (), "ids")
+    return answer(collections.working_on(name, work))
+
+
+def change_of(given, mode: str, collection, at: str) -> updates.Change:
+    """The change that a body or one of its points asks for; `at` is how it is named in errors."""
+    if given.vector is not None and given.vector_b64 is not None:
+        raise InvalidError("Send vector or vector_b64, not both.", field=f"{at}vector")
+    packed = None
+    if given.vector is not None:
+        packed = vectors.pack(given.vector, collection.dimension, f"{at}vector")
+    elif given.vector_b64 is not None:
+        packed = vectors.pack_base64(given.vector_b64, collection.dimension, f"{at}vector_b64")
+    metadata = None
+    if given.metadata or given.metadata_remove:
+        paths = tuple(tuple(path.split(".")) for path in given.metadata_remove)
+        metadata = updates.MetadataChange(bytes(given.metadata) or None, mode == "replace", paths)
+    content = None if given.content is msgspec.UNSET else (given.content,)
+    if packed is None and metadata is None and content is None:
+        raise InvalidError(
+            "Say what changes: vector, vector_b64, content, metadata or metadata_remove.",
+            code="required",
+            field=f"{at}metadata",
+        )
+    return updates.Change(packed, content, metadata)
+
+
+def namespaces_list(request: Request, name: str) -> Response:
+    parameters = request.parameters("limit", "cursor", "prefix")
+    limit = limit_of(parameters)
+    after = points.cursor_decode(parameters["cursor"])[0] if parameters.get("cursor") else None
+    prefix = parameters.get("prefix", "")
+    no_nul(prefix, "prefix")
+    found = on_points(name, namespaces.namespaces_list, prefix=prefix, after=after, limit=limit + 1)
+    return answer(
+        {
+            "items": [{"name": space, "points": count} for space, count in found[:limit]],
+            "next_cursor": points.cursor_encode(found[limit - 1][0], "") if len(found) > limit else None,
+        }
+    )
+
+
+def namespaces_delete(request: Request, name: str) -> Response:
+    parameters = request.parameters("name")
+    if "name" not in parameters:
+        raise InvalidError(
+            "Say which: ?name=<namespace>, or ?name= for the unnamed one.", code="required", field="name"
+        )
+    no_nul(parameters["name"], "name")
+    gone = on_points(name, points.points_delete, namespace=parameters["name"])
+    if not gone:
+        raise NotFoundError(f"There is no namespace {parameters['name'][:100]!r}.", code="unknown_namespace")
+    return answer({"deleted": gone})
 
 
 def points_fetch(request: Request, name: str) -> Response:
@@ -179,6 +246,9 @@ def points_delete(request: Request, name: str) -> Response:
 def points_count(request: Request, name: str) -> Response:
     body = bodies.decode(bodies.Count, request.body or b"{}")
     no_nul(body.namespace or "", "namespace")
+    if body.estimated:
+        count = on_points(name, search.points_estimate, namespace=body.namespace, filter=body.filter)
+        return answer({"count": count, "estimated": True})
     return answer(
         {"count": on_points(name, points.points_count, namespace=body.namespace, filter=body.filter)}
     )
@@ -214,6 +284,11 @@ def within_batch(point_ids: list[str]) -> None:
     most = settings.VECTORS["max_batch_points"]
     if len(point_ids) > most:
         raise InvalidError(f"Up to {most} ids at once.", code="too_large", field="ids")
+
+
+def no_nul_in(texts, field: str) -> None:
+    for at, text in enumerate(texts):
+        no_nul(text, f"{field}[{at}]")
 
 
 def no_nul(text: str, field: str) -> None:
@@ -445,6 +520,12 @@ ROUTES: dict[tuple[str, ...], dict[str, Route]] = {
     },
     ("collections", "{}", "points"): {"POST": Route("upsert", OPERATOR, points_upsert)},
     ("collections", "{}", "query"): {"POST": Route("query", VIEWER, points_query)},
+    ("collections", "{}", "recommend"): {"POST": Route("recommend", VIEWER, points_recommend)},
+    ("collections", "{}", "update"): {"POST": Route("update", OPERATOR, points_update)},
+    ("collections", "{}", "namespaces"): {
+        "GET": Route("namespaces_list", VIEWER, namespaces_list),
+        "DELETE": Route("namespaces_delete", OPERATOR, namespaces_delete),
+    },
     ("collections", "{}", "fetch"): {"POST": Route("fetch", VIEWER, points_fetch)},
     ("collections", "{}", "delete"): {"POST": Route("delete", OPERATOR, points_delete)},
     ("collections", "{}", "count"): {"POST": Route("count", VIEWER, points_count)},

@@ -65,6 +65,13 @@ SCHEMAS = {
     "VectorsApiKey": _object(id=STRING, name=STRING, role=STRING),
     "VectorsSimple": _object(id=STRING, content=NULLABLE, metadata=OBJECT),
 }
+CHANGE = {
+    "vector": VECTOR,
+    "vector_b64": STRING,
+    "content": NULLABLE,
+    "metadata": OBJECT,
+    "metadata_remove": _list(STRING),
+}
 # Bodies whose metadata is kept as it was sent, of which msgspec makes no schema.
 RAW_BODIES = {
     "Point": {
@@ -92,6 +99,25 @@ RAW_BODIES = {
         },
         "additionalProperties": False,
     },
+    "PointChange": {
+        "type": "object",
+        "properties": {"id": {"type": "string", "minLength": 1}, **CHANGE},
+        "required": ["id"],
+        "additionalProperties": False,
+    },
+    "Update": {
+        "type": "object",
+        "description": "`points` with changes of their own, or `ids` or `filter` with one change of all.",
+        "properties": {
+            "namespace": STRING,
+            "metadata_mode": {"enum": ["merge", "replace"]},
+            "points": _list(_reference("VectorsPointChangeRequest")),
+            "ids": _list(STRING),
+            "filter": OBJECT,
+            **CHANGE,
+        },
+        "additionalProperties": False,
+    },
     "SimpleAdd": {
         "type": "object",
         "properties": {"embedding": VECTOR, "content": NULLABLE, "metadata": OBJECT},
@@ -100,6 +126,13 @@ RAW_BODIES = {
     },
 }
 _collection, _job, _point = map(_reference, ("VectorsCollection", "VectorsJob", "VectorsPoint"))
+ANSWER = {
+    "plan": {"enum": ["exact", "hnsw", "hnsw+exact"]},
+    "ef": {"type": ["integer", "null"]},
+    "candidates": INTEGER,
+    "exhausted": BOOLEAN,
+}
+MATCHES = {"matches": _list(_point), **ANSWER, "next_cursor": NULLABLE}
 
 # By the route's name: what it does, its body, its status and the schema of its answer (None: no body).
 CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
@@ -136,8 +169,33 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
         "Find the nearest points",
         bodies.Query,
         200,
-        _object(matches=_list(_point), plan=STRING, candidates=INTEGER, exhausted=BOOLEAN, took_ms=NUMBER),
+        {
+            "oneOf": [
+                _object(**MATCHES, took_ms=NUMBER),
+                _object(answers=_list(_object(**MATCHES)), took_ms=NUMBER),
+                _object(groups=_list(_object(value={}, matches=_list(_point))), **ANSWER, took_ms=NUMBER),
+            ]
+        },
     ),
+    "recommend": (
+        "Find the points like some and unlike others",
+        bodies.Recommend,
+        200,
+        _object(matches=_list(_point), **ANSWER, took_ms=NUMBER),
+    ),
+    "update": (
+        "Change parts of points",
+        bodies.Update,
+        200,
+        _object(updated=INTEGER, missing=_list(STRING)),
+    ),
+    "namespaces_list": (
+        "List the namespaces",
+        None,
+        200,
+        _page(_object(name=STRING, points=INTEGER)),
+    ),
+    "namespaces_delete": ("Delete a namespace and its points", None, 200, _object(deleted=INTEGER)),
     "fetch": (
         "Fetch points by ids",
         bodies.Fetch,
@@ -185,11 +243,15 @@ def _operation(method: str, route: endpoints.Route, path: str, tag: str, names: 
     summary, body, status, answer = CALLS[route.name]
     words = path.removeprefix("/api/v1/").replace("-", "_").replace("{", "by_").replace("}", "").split("/")
     parameters = [{"in": "path", "name": name, "required": True, "schema": STRING} for name in names]
-    if route.name in ("collections_list", "jobs_list"):
+    if route.name in ("collections_list", "jobs_list", "namespaces_list"):
         parameters += [
             {"in": "query", "name": "limit", "schema": {"type": "integer", "minimum": 1, "maximum": 200}},
             {"in": "query", "name": "cursor", "schema": STRING},
         ]
+    if route.name == "namespaces_list":
+        parameters.append({"in": "query", "name": "prefix", "schema": STRING})
+    if route.name == "namespaces_delete":
+        parameters.append({"in": "query", "name": "name", "required": True, "schema": STRING})
     answered = {"description": ""}
     if answer is not None:
         answered["content"] = {"application/json": {"schema": answer}}

@@ -105,6 +105,35 @@ class Model:
             key=lambda key: (key[0].encode(), key[1].encode()),
         )
 
+    def update(self, keys, change, mode):
+        """Make a change of the API's form to points; the keys of those that are there."""
+        done = [key for key in keys if key in self.points]
+        for key in done:
+            vector, content, metadata = self.points[key]
+            if "vector" in change:
+                vector = np.array(change["vector"], dtype=np.float32)
+            if "content" in change:
+                content = change["content"]
+            if "metadata" in change:
+                metadata = change["metadata"] if mode == "replace" else metadata | change["metadata"]
+            if "metadata_remove" in change:
+                metadata = {
+                    name: value for name, value in metadata.items() if name not in change["metadata_remove"]
+                }
+            self.points[key] = (vector, content, metadata)
+        return done
+
+    def groups(self, vector, keys, field, size):
+        """[(value, scores)] by the nearest of each, for the scalars that a top-level field holds."""
+        found = {}
+        sign = 1 if self.metric == "l2" else -1
+        scores = self.scores(vector, keys)
+        for key in sorted(keys, key=lambda key: sign * scores[key[1]]):
+            value = self.points[key][2].get(field)
+            if isinstance(value, str | int | float):
+                found.setdefault((kind(value), value), []).append(scores[key[1]])
+        return [(value, group[:size]) for (_, value), group in found.items()]
+
     def delete(self, keys):
         gone = [key for key in keys if key in self.points]
         for key in gone:

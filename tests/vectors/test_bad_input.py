@@ -132,6 +132,21 @@ def test_deep_metadata_is_kept_or_refused(client, collection):
         ({"vector": [1, 2, 3], "include": ["all"]}, "include[0]"),
         ({"vector": [1, 2, 3], "namespace": "a\0"}, "namespace"),
         ({"vector": [1, 2, 3], "topk": 5}, "topk"),
+        ({"vector": [1, 2, 3], "recall": 0.5}, "recall"),
+        ({"vector": [1, 2, 3], "recall": 1}, "recall"),
+        ({"vector": [1, 2, 3], "recall": "most"}, "recall"),
+        ({"vector": [1, 2, 3], "cursor": "!"}, "cursor"),
+        ({"vector": [1, 2, 3], "cursor": "WzAuMSwiYSIsMSw3XQ"}, "cursor"),
+        ({"vector": [1, 2, 3], "cursor": "WzAuMSwiYVx1MDAwMCIsMSw3XQ"}, "cursor"),
+        ({"queries": []}, "queries"),
+        ({"queries": [{"vector": [1, 2, 3]}] * 101}, "queries"),
+        ({"queries": [{"vector": [1, 2, 3], "top_k": 5001}] * 2}, "queries"),
+        ({"queries": [{"vector": [1, 2, 3]}], "top_k": 3}, "top_k"),
+        ({"queries": [{"vector": [1, 2, 3]}], "vector": [1, 2, 3]}, "vector"),
+        ({"queries": [{"vector": [1, 2, 3]}, {"vector": [1, 2]}]}, "queries[1].vector"),
+        ({"queries": [{"vector": [1, 2, 3]}, {}]}, "queries[1].vector"),
+        ({"queries": [{"vector": [1, 2, 3], "filter": {"a": {"$foo": 1}}}]}, "queries[0].filter.a.$foo"),
+        ({"queries": [{"vector": [1, 2, 3], "queries": []}]}, "queries[0].queries"),
         ({"vector": [1, 2, 3], "filter": []}, "filter"),
         ({"vector": [1, 2, 3], "filter": {}}, "filter"),
         ({"vector": [1, 2, 3], "filter": {"a": {}}}, "filter.a"),
@@ -157,6 +172,68 @@ def test_bad_queries(client, collection, body, field):
     name = collection(3)
     raw = json.dumps(body).encode()
     check_problem(client.post(f"collections/{name}/query", raw=raw), 422, field)
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "field"),
+    [
+        ("query", {"vector": [1, 2, 3], "group_by": ""}, "group_by"),
+        ("query", {"vector": [1, 2, 3], "group_by": "a..b"}, "group_by"),
+        ("query", {"vector": [1, 2, 3], "group_by": "a\0"}, "group_by"),
+        ("query", {"vector": [1, 2, 3], "group_by": "a", "group_size": 101}, "group_size"),
+        ("query", {"vector": [1, 2, 3], "group_by": "a", "group_size": 90, "top_k": 200}, "group_size"),
+        ("query", {"vector": [1, 2, 3], "group_by": "a", "cursor": "x"}, "cursor"),
+        ("query", {"queries": [{"vector": [1, 2, 3], "group_by": "a"}]}, "queries[0].group_by"),
+        ("recommend", {}, "(body)"),
+        ("recommend", {"positive": []}, "positive"),
+        ("recommend", {"positive": ["a\0"]}, "positive[0]"),
+        ("recommend", {"positive": ["good"] * 201}, "positive"),
+        ("recommend", {"positive": ["good"], "recall": 2}, "recall"),
+        ("update", {}, "ids"),
+        ("update", {"ids": ["good"], "filter": {"a": 1}, "content": ""}, "ids"),
+        ("update", {"ids": ["good"]}, "metadata"),
+        ("update", {"ids": ["a\0"], "content": ""}, "ids[0]"),
+        ("update", {"ids": ["good"], "content": "\0"}, "content"),
+        ("update", {"ids": ["good"], "vector": [1, 2]}, "vector"),
+        ("update", {"ids": ["good"], "vector": [0, 0, 0]}, "vector"),
+        ("update", {"ids": ["good"], "vector_b64": "!"}, "vector_b64"),
+        ("update", {"ids": ["good"], "vector": [1, 2, 3], "vector_b64": ""}, "vector"),
+        ("update", {"ids": ["good"], "metadata": [1]}, "metadata"),
+        ("update", {"ids": ["good"], "metadata": {"a": "\0"}}, "metadata"),
+        ("update", {"ids": ["good"], "metadata": {"a": "x" * 300_000}}, "metadata"),
+        ("update", {"ids": ["good"], "metadata": {}, "metadata_mode": "mix"}, "metadata_mode"),
+        ("update", {"points": [{"id": "good"}]}, "points[0].metadata"),
+        ("update", {"points": [{"id": "good", "content": "x"}], "content": "y"}, "points"),
+        (
+            "update",
+            {"points": [{"id": "good", "content": ""}, {"id": "b", "vector": [1]}]},
+            "points[1].vector",
+        ),
+        ("update", {"filter": {"a": {"$foo": 1}}, "content": "x"}, "filter.a.$foo"),
+    ],
+)
+def test_bad_calls_on_points(client, collection, call, body, field):
+    name = collection(3)
+    client.post(f"collections/{name}/points", {"points": [GOOD]})
+    check_problem(client.post(f"collections/{name}/{call}", body), 422, field)
+    stored = client.post(f"collections/{name}/fetch", {"ids": ["good"]}).json["points"][0]
+    assert (stored["content"], stored["metadata"], stored["vector"]) == (None, {}, [1, 2, 3])
+
+
+def test_bad_namespaces_and_examples(client, collection):
+    name = collection(3)
+    check_problem(client.delete(f"collections/{name}/namespaces"), 422, "name")
+    check_problem(client.delete(f"collections/{name}/namespaces?name=x"), 404)
+    check_problem(client.delete(f"collections/{name}/namespaces?name=%00"), 422, "name")
+    check_problem(client.get(f"collections/{name}/namespaces?limit=0"), 422, "limit")
+    check_problem(client.get(f"collections/{name}/namespaces?cursor=x"), 422, "cursor")
+    check_problem(client.post(f"collections/{name}/recommend", {"positive": ["nobody"]}), 404)
+    vectors = {"a": [1, 0, 0], "b": [2, 0, 0], "c": [0, 1, 0], "d": [-1, 0, 0]}
+    points = [{"id": point_id, "vector": vector} for point_id, vector in vectors.items()]
+    client.post(f"collections/{name}/points", {"points": points})
+    answer = client.post(f"collections/{name}/recommend", {"positive": ["a"], "negative": ["b"]})
+    assert [match["id"] for match in answer.json["matches"]] == ["c", "d"]
+    check_problem(client.post(f"collections/{name}/recommend", {"positive": ["a", "d"]}), 422, "positive")
 
 
 def test_bad_filters_are_bounded(client, collection):

@@ -73,6 +73,44 @@ def test_all_rows_of_an_indexed_collection(client, filled):
     assert answer["exhausted"] is True
 
 
+def test_pages_of_an_indexed_collection(client, filled):
+    """No match twice, none out of order, full pages, by the graph first and exactly further on."""
+    name, vectors = filled
+    for filter, top_k, pages in ((None, 10, 30), (None, 400, 20), ({"one_in": 2}, 25, 8)):
+        body = {"vector": vectors[11].tolist(), "top_k": top_k, "filter": filter, "include": []}
+        seen, cursor, plans = [], None, set()
+        for _ in range(pages):
+            answer = client.post(f"collections/{name}/query", body | {"cursor": cursor}).json
+            plans.add(answer["plan"])
+            assert len(answer["matches"]) == top_k
+            seen += answer["matches"]
+            cursor = answer["next_cursor"]
+        ids = [match["id"] for match in seen]
+        assert len(set(ids)) == top_k * pages
+        ranks = [(match["score"], match["id"].encode()) for match in seen]
+        assert ranks == sorted(ranks)
+        allowed = np.arange(0, COUNT, 1 if filter is None else 2)
+        assert recall_of(seen, vectors, vectors[11], allowed, len(seen)) >= 0.95, plans
+        assert plans & {"hnsw", "exact"}
+
+
+def test_the_recall_asked_for(client, filled):
+    name, vectors = filled
+    efs = {}
+    for recall in (0.95, None, 0.99, "exact"):
+        recalls = []
+        for at in range(0, COUNT, 200):
+            body = {"vector": vectors[at].tolist(), "recall": recall, "include": []}
+            answer = client.post(f"collections/{name}/query", body).json
+            recalls.append(recall_of(answer["matches"], vectors, vectors[at], np.arange(COUNT), 10))
+        efs[recall] = answer["ef"]
+        assert answer["plan"] == "exact" if recall == "exact" else answer["plan"] in ("hnsw", "exact")
+        assert np.mean(recalls) >= {"exact": 1.0, 0.95: 0.95}.get(recall, 0.985)
+    assert efs["exact"] is None
+    body = {"vector": vectors[0].tolist(), "recall": 0.99, "exact": True}
+    assert client.post(f"collections/{name}/query", body).json["plan"] == "exact"
+
+
 def test_what_the_graph_does_not_reach_is_found(client, filled):
     """A filter that matches only far away: the graph's walk gives up, the exact way answers."""
     name, vectors = filled

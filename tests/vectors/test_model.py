@@ -1,7 +1,9 @@
 """Random sequences of calls give the model's answers."""
 
 import uuid
+from urllib.parse import quote
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,11 +21,36 @@ POINTS = st.fixed_dictionaries(
 FILTERS = st.none() | st.sampled_from(
     [{"n": 1}, {"n": {"$gte": 2}}, {"t": "p"}, {"t": {"$nin": ["q", "r"]}}, {"$or": [{"n": 0}, {"t": "r"}]}]
 )
+QUERIES = st.fixed_dictionaries(
+    {"vector": VECTORS, "top_k": st.integers(1, 4)},
+    optional={"filter": FILTERS, "recall": st.sampled_from([0.95, 0.99, "exact"]), "exact": st.booleans()},
+)
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "vector": VECTORS,
+        "content": st.sampled_from([None, "", "other"]),
+        "metadata": METADATA,
+        "metadata_remove": st.lists(st.sampled_from("nt"), min_size=1, max_size=2),
+    },
+).filter(bool)
+MODES = st.sampled_from(["merge", "replace"])
 STEPS = st.one_of(
     st.tuples(st.just("upsert"), NAMESPACES, st.lists(POINTS, max_size=6)),
     st.tuples(st.just("delete_ids"), NAMESPACES, st.lists(IDS, max_size=3)),
     st.tuples(st.just("delete_filter"), NAMESPACES, FILTERS.filter(bool)),
     st.tuples(st.just("query"), NAMESPACES, st.tuples(VECTORS, st.integers(1, 8), FILTERS, st.booleans())),
+    st.tuples(st.just("queries"), NAMESPACES, st.lists(QUERIES, min_size=1, max_size=4)),
+    st.tuples(st.just("pages"), NAMESPACES, QUERIES),
+    st.tuples(st.just("groups"), NAMESPACES, st.tuples(QUERIES, st.integers(1, 3))),
+    st.tuples(st.just("recommend"), NAMESPACES, st.tuples(IDS, st.none() | IDS, FILTERS)),
+    st.tuples(st.just("update_ids"), NAMESPACES, st.tuples(st.lists(IDS, max_size=3), CHANGES, MODES)),
+    st.tuples(st.just("update_filter"), NAMESPACES, st.tuples(FILTERS.filter(bool), CHANGES, MODES)),
+    st.tuples(
+        st.just("update_each"), NAMESPACES, st.tuples(st.lists(st.tuples(IDS, CHANGES), max_size=4), MODES)
+    ),
+    st.tuples(st.just("namespaces"), st.none(), st.integers(1, 3)),
+    st.tuples(st.just("delete_namespace"), NAMESPACES, st.none()),
     st.tuples(st.just("count"), st.none() | NAMESPACES, FILTERS),
     st.tuples(st.just("scroll"), st.none() | NAMESPACES, st.tuples(st.integers(1, 4), FILTERS)),
     st.tuples(st.just("index"), st.none(), st.none()),
@@ -43,6 +70,55 @@ def check_query(answer, model, namespace, vector, top_k, filter):
         assert match["score"] == pytest.approx(expected[match["id"]], abs=1e-5)
     assert len({match["id"] for match in got}) == len(got)
     assert answer["exhausted"] is (len(got) < top_k)
+
+
+def check_pages(client, path, model, namespace, query):
+    """Page by page come all points selected, each once, in the order of their scores."""
+    seen, cursor = [], None
+    while True:
+        answer = client.post(f"{path}/query", query | {"cursor": cursor}).json
+        assert len(answer["matches"]) <= query["top_k"]
+        seen += [(match["score"], match["id"]) for match in answer["matches"]]
+        cursor = answer["next_cursor"]
+        assert (cursor is None) is answer["exhausted"]
+        if cursor is None:
+            break
+        assert len(answer["matches"]) == query["top_k"]
+    keys = model.select(namespace, query.get("filter"))
+    assert sorted(point_id for _, point_id in seen) == sorted(key[1] for key in keys)
+    sign = 1 if model.metric == "l2" else -1
+    ranks = [(sign * score, point_id.encode()) for score, point_id in seen]
+    assert ranks == sorted(ranks)
+
+
+def check_groups(client, path, model, namespace, query, size):
+    answer = client.post(f"{path}/query", query | {"group_by": "n", "group_size": size}).json
+    keys = model.select(namespace, query.get("filter"))
+    every = model.groups(query["vector"], keys, "n", size)
+    expected = every[: query["top_k"]]
+    assert answer["exhausted"] is (len(every) < query["top_k"])
+    assert len({group["value"] for group in answer["groups"]}) == len(answer["groups"]) == len(expected)
+    best = [scores[0] for _, scores in expected]
+    assert [group["matches"][0]["score"] for group in answer["groups"]] == pytest.approx(best, abs=1e-5)
+    for group in answer["groups"]:
+        scores = [match["score"] for match in group["matches"]]
+        assert scores == pytest.approx(dict(every)[group["value"]], abs=1e-5)
+
+
+def check_recommend(client, path, model, namespace, positive, negative, filter):
+    body = {"positive": [positive], "negative": [negative] if negative else [], "filter": filter}
+    answer = client.post(f"{path}/recommend", body | {"namespace": namespace, "top_k": 3})
+    examples = [(namespace, point_id) for point_id in (positive, negative) if point_id]
+    if not all(example in model.points for example in examples):
+        assert answer.status == 404
+        return
+    vectors = [model.points[example][0].astype(float) for example in examples]
+    if model.metric == "cosine":
+        vectors = [vector / np.linalg.norm(vector) for vector in vectors]
+    target = vectors[0] if len(vectors) == 1 else 2 * vectors[0] - vectors[1]
+    keys = [key for key in model.select(namespace, filter) if key not in examples]
+    nearest = sorted(model.scores(target, keys).values(), reverse=model.metric != "l2")[:3]
+    assert [match["score"] for match in answer.json["matches"]] == pytest.approx(nearest, abs=1e-4)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
@@ -71,9 +147,52 @@ def test_sequences(client, runner, metric, steps):
                 body = {"vector": vector, "top_k": top_k, "filter": filter, "exact": exact, **scope}
                 answer = client.post(f"{path}/query", body)
                 check_query(answer.json, model, namespace, vector, top_k, filter)
+            elif step == "queries":
+                asked = [query | scope for query in what]
+                answers = client.post(f"{path}/query", {"queries": asked}).json["answers"]
+                assert len(answers) == len(asked)
+                for query, answer in zip(asked, answers, strict=True):
+                    check_query(
+                        answer, model, namespace, query["vector"], query["top_k"], query.get("filter")
+                    )
+            elif step == "pages":
+                check_pages(client, path, model, namespace, what | scope)
+            elif step == "groups":
+                check_groups(client, path, model, namespace, what[0] | scope, what[1])
+            elif step == "recommend":
+                check_recommend(client, path, model, namespace, *what)
+            elif step in ("update_ids", "update_filter"):
+                select, change, mode = what
+                by = "ids" if step == "update_ids" else "filter"
+                answer = client.post(f"{path}/update", {by: select, "metadata_mode": mode} | change | scope)
+                keys = [(namespace, point_id) for point_id in dict.fromkeys(select)]
+                done = model.update(keys if by == "ids" else model.select(namespace, select), change, mode)
+                missing = [key[1] for key in keys if key not in done] if by == "ids" else []
+                assert answer.json == {"updated": len(done), "missing": missing}, answer
+            elif step == "update_each":
+                changes, mode = what
+                body = {"points": [{"id": point_id} | change for point_id, change in changes]}
+                answer = client.post(f"{path}/update", body | {"metadata_mode": mode} | scope)
+                done = set()
+                for point_id, change in changes:
+                    done.update(model.update([(namespace, point_id)], change, mode))
+                assert answer.json["updated"] == len(done), answer
+            elif step == "namespaces":
+                listed, cursor = [], ""
+                while cursor is not None:
+                    page = client.get(f"{path}/namespaces?limit={what}&cursor={cursor}").json
+                    listed += [(item["name"], item["points"]) for item in page["items"]]
+                    cursor = page["next_cursor"]
+                spaces = sorted({key[0] for key in model.points}, key=str.encode)
+                assert listed == [(space, len(model.select(space))) for space in spaces]
+            elif step == "delete_namespace":
+                answer = client.delete(f"{path}/namespaces?name={quote(namespace)}")
+                gone = model.delete(model.select(namespace))
+                assert (answer.status, answer.json.get("deleted", 0)) == (200 if gone else 404, gone)
             elif step == "count":
-                answer = client.post(f"{path}/count", {"filter": what, **scope})
-                assert answer.json["count"] == len(model.select(namespace, what))
+                for more in ({}, {"estimated": True}):
+                    answer = client.post(f"{path}/count", {"filter": what, **more, **scope})
+                    assert answer.json["count"] == len(model.select(namespace, what))
             elif step == "scroll":
                 limit, filter = what
                 seen, cursor = [], None

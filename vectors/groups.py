@@ -1,0 +1,116 @@
+"""Queries whose matches are grouped by a metadata field: the nearest groups, each with its nearest points.
+
+A group is a text, number or boolean that the field holds; points without one are in no group. Groups come by
+their nearest point. The graph's nearest candidates hold the first groups in their order, so they answer
+when they fill all groups wanted; otherwise one pass over all matching rows does.
+"""
+
+from decimal import Decimal
+
+import orjson
+
+from vectors import search
+from vectors.clauses import Clause, clause_of, text_array
+from vectors.collections import Collection
+from vectors.database import Connection
+from vectors.points import columns
+
+# Candidates the graph is asked for, for each match wanted.
+CANDIDATES = 5
+
+
+def points_query_groups(
+    connection: Connection,
+    collection: Collection,
+    *,
+    packed: bytes,
+    path: list[str],
+    top_k: int,
+    group_size: int,
+    namespace: str = "",
+    filter: dict | Clause | None = None,
+    include=("metadata",),
+    exact: bool = False,
+    recall: float | None = None,
+    score_threshold: float | None = None,
+) -> dict:
+    """The top_k nearest groups: {groups: [{value, matches}], plan, ef, candidates, exhausted}."""
+    clause = clause_of(filter) if filter is not None else None
+    condition, parameters = clause.sql(4) if clause is not None else ("true", [])
+    arguments = [packed, namespace.encode(), text_array(path), *parameters]
+    formats = [1, *[0] * (len(arguments) - 1)]
+    distance = collection.distance("$1")
+    source = (
+        f"SELECT id, {distance} AS distance, metadata #> $3::text[] AS value{columns(include)}"
+        f" FROM {collection.table} WHERE namespace = $2 AND {condition}"
+        " AND jsonb_typeof(metadata #> $3::text[]) IN ('string', 'number', 'boolean')"
+    )
+    plan, ef, groups = "exact", 0, None
+    if collection.index_built is not None and not exact:
+        share = search.matching_share(connection, collection, namespace, clause)
+        wanted = CANDIDATES * top_k * group_size
+        through_index = clause is not None and clause.indexed
+        plan, ef = search.choose(collection, share, wanted, through_index, recall)
+        if plan == "hnsw":
+            connection.set_ef(ef)
+            names = "".join(f", {name}" for name in include)
+            result = connection.run(
+                f"SELECT id, distance, value::text{names}"
+                f" FROM ({source} ORDER BY {distance} LIMIT {wanted}) nearest",
+                arguments,
+                formats,
+                prepare=False,
+            )
+            groups = grouped(result, collection, include, top_k, group_size)
+            if len(groups) < top_k or any(len(group["matches"]) < group_size for group in groups):
+                plan, groups = "hnsw+exact", None
+    if groups is None:
+        names = "".join(f", {name}" for name in include)
+        # Renumbered within each group, and groups by their nearest point.
+        result = connection.run(
+            f"SELECT id, distance, value::text{names} FROM (SELECT *, row_number() OVER nearest AS rank,"
+            " first_value(distance) OVER nearest AS best, first_value(id) OVER nearest AS best_id"
+            f" FROM ({source}) points WINDOW nearest AS (PARTITION BY value ORDER BY distance, id)) ranked"
+            f" WHERE rank <= {group_size} ORDER BY best, best_id, rank LIMIT {top_k * group_size}",
+            arguments,
+            formats,
+            prepare=False,
+        )
+        groups = grouped(result, collection, include, top_k, group_size)
+    candidates = result.ntuples if plan == "hnsw" else max(collection.rows, result.ntuples)
+    exhausted = len(groups) < top_k
+    if score_threshold is not None:
+        for group in groups:
+            group["matches"] = search.within(group["matches"], collection.metric, score_threshold)
+        kept = [group for group in groups if group["matches"]]
+        exhausted = exhausted or len(kept) < len(groups)
+        groups = kept
+    return {
+        "groups": groups,
+        "plan": plan,
+        "ef": ef or None,
+        "candidates": candidates,
+        "exhausted": exhausted,
+    }
+
+
+def grouped(result, collection: Collection, include, top_k: int, group_size: int) -> list[dict]:
+    """The first top_k groups of rows of (id, distance, value, parts)."""
+    rows = {}
+    for distance, point_id, row in search.ranked(result):
+        text = result.get_value(row, 2)
+        # Numbers are one group when they are equal, however they were written.
+        key = text if text[:1] in b'"tf' else Decimal(text.decode())
+        if key not in rows:
+            if len(rows) == top_k:
+                continue
+            rows[key] = (text, [])
+        if len(rows[key][1]) < group_size:
+            rows[key][1].append((distance, point_id, row))
+    return [
+        {
+            "value": orjson.Fragment(text),
+            "matches": search.matches_of(result, chosen, collection.metric, include, first=3),
+        }
+        for text, chosen in rows.values()
+    ]
