@@ -17,6 +17,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
+from controlplane import ids
 from controlplane.errors import UnauthenticatedError
 from controlplane.models import ApiKey, Membership, Project, Role, User
 
@@ -118,11 +119,13 @@ def _from_jwt(token: str) -> tuple[Actor | None, float]:
             audience=AUDIENCE,
             options={"require": ["sub", "prj", "exp"]},
         )
+        ids.decode("usr", claims["sub"])
+        ids.decode("prj", str(claims["prj"]))
     except jwt.ExpiredSignatureError:
         raise UnauthenticatedError(
             "This token has expired; get a new one from POST /api/v1/tokens.", code="expired_token"
         ) from None
-    except jwt.InvalidTokenError:
+    except (jwt.InvalidTokenError, ValueError):
         return None, REFUSED_SECONDS
     membership = (
         Membership.objects.select_related("user", "project")

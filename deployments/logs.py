@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 
 from controlplane.errors import InvalidError, NotFoundError, UnavailableError
+from controlplane.threads import in_database
 from deployments.errors import ProviderError
 from deployments.models import LIVE_REPLICA, Replica, Target
 from deployments.providers.base import provider_for
@@ -189,12 +189,12 @@ async def follow(
     """
     deadline = time.monotonic() + seconds
     pause, told = poll_seconds, time.monotonic()
-    page = await sync_to_async(target_logs)(target, cursor=cursor, **filters)
+    page = await in_database(target_logs, target, cursor=cursor, **filters)
     yield page
     while (left := deadline - time.monotonic()) > 0:
         if not page.more:
             await asyncio.sleep(min(pause, left))
-        page = await sync_to_async(target_logs)(target, cursor=page.cursor, **filters)
+        page = await in_database(target_logs, target, cursor=page.cursor, **filters)
         if page.lines:
             pause = poll_seconds
         else:

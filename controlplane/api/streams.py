@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connection
 from django.http import StreamingHttpResponse
 
 from controlplane.errors import InvalidError
@@ -45,7 +46,10 @@ def last_event_number(request, default: int = 0) -> int:
 
 
 def event_stream(parts: AsyncIterator[str]) -> StreamingHttpResponse:
-    """The answer that sends the parts as they come."""
+    """The answer that sends the parts as they come; the view's own database connection is given back."""
+    # Else it would be held until the stream ends, and a few readers would take all there are.
+    if not connection.in_atomic_block:
+        connection.close()
 
     async def framed():
         yield f"retry: {RETRY_MILLISECONDS}\n\n"

@@ -4,8 +4,8 @@ from controlplane.api.views import ApiView, Route, list_route
 from controlplane.errors import InvalidError, NotFoundError
 from deployments import selectors, services
 from deployments.api import serializers as shapes
+from worker.api.answers import accepted
 from worker.api.serializers import OperationOut
-from worker.api.views import accepted
 
 
 def release_named(project, values: dict):

@@ -4,7 +4,7 @@ from rest_framework import serializers
 
 from controlplane.api.pagination import ListQuery, Words
 from controlplane.api.serializers import JsonObject, Money, StrictSerializer
-from deployments.models import Health, ReplicaStatus, RolloutStatus, Target, TargetStatus
+from deployments.models import Health, RolloutStatus, Target, TargetStatus
 
 ROLES = Target._meta.get_field("role").choices
 
@@ -248,58 +248,3 @@ class ScaleCreate(StrictSerializer):
     """How many replicas to run."""
 
     replicas = serializers.IntegerField(min_value=0, max_value=1000)
-
-
-class ReplicaOut(serializers.Serializer):
-    """One running instance of a release."""
-
-    id = serializers.CharField()
-    release = ReleaseReference()
-    status = serializers.ChoiceField(choices=ReplicaStatus.choices)
-    reason = serializers.CharField()
-    host = serializers.CharField()
-    port = serializers.IntegerField(allow_null=True)
-    last_probe_at = serializers.DateTimeField(allow_null=True)
-    last_probe_ms = serializers.FloatField(allow_null=True)
-    created_at = serializers.DateTimeField()
-    ready_at = serializers.DateTimeField(allow_null=True)
-    stopped_at = serializers.DateTimeField(allow_null=True)
-
-
-class ReplicaQuery(ListQuery):
-    """Query of the list of replicas."""
-
-    status = Words(
-        choices=ReplicaStatus.values,
-        help_text="Separated by commas. Without it, those that are gone are left out.",
-    )
-
-
-class TargetEventOut(serializers.Serializer):
-    """Something that happened to a target."""
-
-    at = serializers.DateTimeField()
-    source = serializers.ChoiceField(choices=["operation", "health"])
-    operation = serializers.CharField(allow_null=True)
-    sequence = serializers.IntegerField(allow_null=True)
-    kind = serializers.CharField(help_text="The operation's kind, or health.")
-    step = serializers.CharField()
-    outcome = serializers.CharField(help_text="An operation event's outcome, or the new health.")
-    message = serializers.CharField()
-    replica = serializers.CharField(allow_null=True)
-
-
-class TargetEventPage(serializers.Serializer):
-    """One page of events, newest first."""
-
-    items = TargetEventOut(many=True)
-    next_cursor = serializers.CharField(allow_null=True)
-
-
-class TargetEventQuery(StrictSerializer):
-    """Which events."""
-
-    limit = serializers.IntegerField(min_value=1, max_value=200, default=50)
-    cursor = serializers.CharField(required=False)
-    since = serializers.DateTimeField(required=False)
-    until = serializers.DateTimeField(required=False)

@@ -11,8 +11,8 @@ from deployments.api import serializers as shapes
 from deployments.models import Target, TargetStatus
 from deployments.providers.base import provider_for, provider_names
 from deployments.specs import CONFIG_SCHEMA
+from worker.api.answers import accepted
 from worker.api.serializers import OperationOut
-from worker.api.views import accepted
 
 OPERATIONS = ("provision", "rollout", "rollback", "scale", "restart", "destroy")
 STRATEGIES = ("rolling",)

@@ -24,5 +24,8 @@ urlpatterns = [
     path("targets/<str:target>/scale", rollouts.ScaleView.as_view()),
     path("targets/<str:target>/restart", rollouts.RestartView.as_view()),
     path("targets/<str:target>/replicas", observation.ReplicasView.as_view()),
+    path("targets/<str:target>/health", observation.HealthView.as_view()),
+    path("targets/<str:target>/metrics", observation.MetricsView.as_view()),
+    path("targets/<str:target>/logs", observation.LogsView.as_view()),
     path("targets/<str:target>/events", observation.TargetEventsView.as_view()),
 ]

@@ -10,6 +10,7 @@ from django.utils import timezone
 from controlplane import actors, throttle
 from controlplane.models import ApiKey, AuditEntry, Membership, Project, Role, User
 from tests.api.conftest import PASSWORD, Api, assert_problem
+from vectors import database
 
 pytestmark = pytest.mark.django_db
 
@@ -184,6 +185,9 @@ def test_the_session_is_for_the_dashboard_and_needs_csrf(user):
 
 
 def test_this_installations_own_vectors_take_the_same_callers(viewer, anonymous, user):
-    assert viewer.get("vectors/collections").status_code == 200
+    try:
+        assert viewer.get("vectors/collections").status_code == 200
+    finally:
+        database.pool().close()
     assert viewer.post("vectors/collections", {"name": "c", "dimension": 2}).status_code == 403
     assert anonymous.get("vectors/collections").status_code == 401

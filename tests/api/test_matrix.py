@@ -59,6 +59,9 @@ ROWS = {
     ("POST", "targets/{target.name}/restart"): (OPERATE, None),
     ("GET", "targets/{target.name}/replicas"): (VIEW, None),
     ("GET", "targets/{target.name}/events"): (VIEW, None),
+    ("GET", "targets/{target.name}/health"): (VIEW, None),
+    ("GET", "targets/{target.name}/metrics"): (VIEW, None),
+    ("GET", "targets/{target.name}/logs"): (VIEW, None),
 }
 # What another project's administrator is not told to be absent, because it is not the project's own.
 SHARED = {

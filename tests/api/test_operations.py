@@ -4,6 +4,9 @@ import asyncio
 import json
 
 import pytest
+import pytest_asyncio
+from asgiref.sync import sync_to_async
+from django.db import connections
 from django.test import AsyncClient
 
 from controlplane.api import streams
@@ -65,6 +68,13 @@ def make_operation() -> tuple[str, str]:
     return text, operation.pk
 
 
+@pytest_asyncio.fixture
+async def no_connection_left():
+    """Views run in a thread of their own, whose connection would keep the test's database."""
+    yield
+    await sync_to_async(connections.close_all)()
+
+
 def parsed(text: str) -> list[dict]:
     """The events of a stream; comments and retry lines are left out."""
     found = []
@@ -87,6 +97,7 @@ async def read(answer) -> str:
 
 
 @pytest.mark.asyncio
+@pytest.mark.usefixtures("no_connection_left")
 @pytest.mark.django_db(transaction=True)
 async def test_the_stream_ends_after_the_last_event_and_goes_on_where_it_was_left():
     text, operation = await in_database(make_operation)
@@ -111,6 +122,7 @@ async def test_the_stream_ends_after_the_last_event_and_goes_on_where_it_was_lef
 
 
 @pytest.mark.asyncio
+@pytest.mark.usefixtures("no_connection_left")
 @pytest.mark.django_db(transaction=True)
 async def test_news_come_at_once_and_silence_has_heartbeats(monkeypatch):
     monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.1)
@@ -133,6 +145,7 @@ async def test_news_come_at_once_and_silence_has_heartbeats(monkeypatch):
 
 
 @pytest.mark.asyncio
+@pytest.mark.usefixtures("no_connection_left")
 @pytest.mark.django_db(transaction=True)
 async def test_a_stream_needs_credentials_and_an_operation():
     text, _ = await in_database(make_operation)

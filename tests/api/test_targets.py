@@ -147,7 +147,8 @@ def test_releases(operator, project):
 
 
 def test_rollout_by_release_or_image(operator, world):
-    operation = accepted(operator.post("targets/alpha/rollouts", {"image": "aindusdb/api:3.0"}))
+    Rollout.objects.all().delete()
+    operation = accepted(operator.post("targets/alpha/rollouts", {"config": {"threads": 3}}))
     rollout = operator.get(f"rollouts/{operation['input']['rollout']}").json()
     assert (rollout["release"]["name"], rollout["previous"]["name"]) == ("v2", "v1")
     assert rollout["target"]["name"] == "alpha" and rollout["operation"] == operation["id"]

@@ -2,7 +2,6 @@
 
 from django.http import HttpResponse
 from rest_framework import serializers
-from rest_framework.response import Response
 
 from controlplane.api import streams
 from controlplane.api.pagination import ListQuery, Words
@@ -10,15 +9,11 @@ from controlplane.api.serializers import StrictSerializer
 from controlplane.api.views import ApiView, Route, list_route
 from controlplane.threads import in_database
 from worker import listener, selectors, services
-from worker.api.serializers import EventOut, OperationOut, operation_url
+from worker.api.answers import accepted
+from worker.api.serializers import EventOut, OperationOut
 from worker.models import FINISHED, Operation, Status
 
 LONGEST_WAIT_SECONDS = 2.0
-
-
-def accepted(view: ApiView, operation: Operation) -> Response:
-    """202: the operation, and where to follow it."""
-    return view.answer(operation, status=202, headers={"Location": operation_url(operation)})
 
 
 class OperationQuery(ListQuery):
