@@ -83,7 +83,8 @@ def _bins(targets: Sequence[Target], resolution: int, step: int, since: datetime
         cursor.execute(
             "SELECT target_id, bin, sum(r)::bigint, sum(e)::bigint, sum(c), max(c), sum(m)::bigint, "
             f"{outer} FROM (SELECT target_id, date_bin(%(width)s, at, 'epoch') AS bin, replica_id,"
-            " sum(requests)::bigint AS r, sum(errors)::bigint AS e, sum(covered_seconds) AS c, max(memory_bytes) AS m,"
+            " sum(requests)::bigint AS r, sum(errors)::bigint AS e, sum(covered_seconds) AS c,"
+            " max(memory_bytes) AS m,"
             f" {inner} FROM deployments_metricpoint WHERE target_id = ANY(%(targets)s)"
             " AND resolution_seconds = %(resolution)s AND at >= %(since)s AND at < %(until)s"
             " GROUP BY 1, 2, 3) AS of_replicas GROUP BY 1, 2 ORDER BY 1, 2",

@@ -19,7 +19,7 @@ class Preview:
 
 
 def target_preview(*, project, name: str, provider: str, region: str, spec: dict) -> Preview:
-    """The plan of a target of this description; an error of the provider is a problem to show, not a failure."""
+    """The plan of a target of this description; what is wrong with it is told, not raised."""
     preview = Preview()
     try:
         engine = specs.provider_named(provider)

@@ -87,8 +87,15 @@ def probe_round() -> bool:
         )
         readings = {replica.pk: Reading.of(answers[f"{replica.url}/ready"]) for replica in replicas}
         _note_readings(replicas, readings)
+        # One that was made ready since was seen ready by its operation: what was read before says nothing.
+        readings = {replica.pk: readings[replica.pk] for replica in replicas if replica.status in SERVING}
+        died = defaultdict(list)
+        for replica in Replica.objects.filter(
+            status=ReplicaStatus.FAILED, health=Health.HEALTHY, stopped_at__isnull=False
+        ):
+            died[replica.target_id].append(replica)
         _settle_replicas(readings)
-        _settle_targets(readings)
+        _settle_targets(readings, died)
         now = database_now()
         ProbeHeartbeat.objects.update_or_create(pk=1, defaults={"at": now})
         return True
@@ -175,7 +182,7 @@ def _settle_replicas(readings: dict[str, Reading]) -> None:
     ).order_by("pk")
     for replica in changed:
         reading = readings.get(replica.pk)
-        if replica.status == ReplicaStatus.READY and (reading is None or not reading.is_ready):
+        if replica.status == ReplicaStatus.READY and reading is not None and not reading.is_ready:
             # Ready by its status, yet not seen so: the next round decides.
             continue
         health = HEALTH_OF_STATUS[replica.status]
@@ -191,7 +198,7 @@ def _settle_replicas(readings: dict[str, Reading]) -> None:
 def _why(replica: Replica, reading: Reading | None) -> str:
     match replica.status:
         case ReplicaStatus.READY:
-            return "/ready answers 200"
+            return "/ready answers 200" if reading else "became ready"
         case ReplicaStatus.STARTING:
             return "starting"
         case ReplicaStatus.STOPPED:
@@ -201,8 +208,11 @@ def _why(replica: Replica, reading: Reading | None) -> str:
     return replica.reason or (reading.reason if reading else "") or "not ready"
 
 
-def _settle_targets(readings: dict[str, Reading]) -> None:
-    """Bring every target's health, and from it its status, to what its replicas say."""
+def _settle_targets(readings: dict[str, Reading], died: dict[str, list[Replica]]) -> None:
+    """Bring every target's health, and from it its status, to what its replicas say.
+
+    `died` are those that served until they ended since the last round, by target.
+    """
     targets = list(
         Target.objects.filter(Q(status__in=RUNNING_TARGET) | ~Q(health=Health.UNKNOWN))
         .exclude(status=TargetStatus.DESTROYED)
@@ -218,8 +228,11 @@ def _settle_targets(readings: dict[str, Reading]) -> None:
     for target in targets:
         try:
             operation = operations.get(target.subject)
-            health, reason = judge(target, replicas[target.pk], readings, operation)
-            _settle_target(target, health, reason, replicas[target.pk], is_busy=operation is not None)
+            serving = replicas[target.pk]
+            health, reason = judge(target, serving, readings, operation)
+            if health == target.health == Health.HEALTHY and died[target.pk]:
+                _record_dip(target, serving, died[target.pk], wanted_replicas(target, operation))
+            _settle_target(target, health, reason, serving, is_busy=operation is not None)
         except Exception:
             log.exception("could not record the health of %s", target.pk)
 
@@ -233,18 +246,15 @@ def judge(
     """(health, reason) of a target from its serving replicas and the operation that is under way."""
     if target.status not in RUNNING_TARGET:
         return Health.UNKNOWN, f"The target is {target.status}."
-    wanted = target.desired_replicas
-    if operation is not None and operation.kind == "target.scale":
-        # What a scaling out has not started yet is not missing.
-        wanted = min(wanted, operation.input.get("before", wanted))
-    healthy = [replica for replica in serving if replica.health == Health.HEALTHY]
+    wanted = wanted_replicas(target, operation)
+    healthy = [replica for replica in serving if _is_well(replica, readings)]
     count = f"{len(healthy)} of {wanted} {'replica is' if wanted == 1 else 'replicas are'} ready"
     if wanted and len(healthy) >= wanted:
         return Health.HEALTHY, f"{count}."
     reasons = [
         f"replica {replica.pk}: {_why_not(replica, readings)}"
         for replica in serving
-        if replica.health != Health.HEALTHY
+        if replica not in healthy
     ]
     if len(serving) < wanted:
         reasons += _recent_failures(target) or [f"{wanted - len(serving)} not running"]
@@ -259,17 +269,48 @@ def judge(
     return Health.UNHEALTHY, reason
 
 
+def wanted_replicas(target: Target, operation: Operation | None) -> int:
+    """How many replicas shall be ready now: what a scaling out has not started yet is not missing."""
+    wanted = target.desired_replicas
+    if operation is not None and operation.kind == "target.scale":
+        return min(wanted, operation.input.get("before", wanted))
+    return wanted
+
+
+def _is_well(replica: Replica, readings: dict[str, Reading]) -> bool:
+    """Ready, and not in doubt: what became ready during the round needs no reading of it."""
+    return replica.status == ReplicaStatus.READY and (
+        replica.health == Health.HEALTHY or replica.pk not in readings
+    )
+
+
 def _why_not(replica: Replica, readings: dict[str, Reading]) -> str:
     reading = readings.get(replica.pk)
-    if reading is None:
-        return "not probed yet"
-    return reading.reason or replica.reason or "ready again, once more to be sure"
+    return (reading.reason if reading else "") or replica.reason or "ready again, once more to be sure"
 
 
 def _recent_failures(target: Target) -> list[str]:
     since = database_now() - RECENT_FAILURE
     ended = Replica.objects.filter(target=target, status=ReplicaStatus.FAILED, stopped_at__gt=since)
     return [f"replica {replica.pk}: {_why(replica, None)}" for replica in ended.order_by("-stopped_at")[:1]]
+
+
+def _record_dip(target: Target, serving: list[Replica], died: list[Replica], wanted: int) -> None:
+    """A replica died and was replaced between two rounds: write down how long too few were ready."""
+    began = max(min(replica.stopped_at for replica in died), target.health_since)
+    since = sorted(replica.ready_at or replica.created_at for replica in serving)
+    left = sum(at <= began for at in since)
+    if left >= wanted or len(since) < wanted or since[wanted - 1] <= began:
+        return
+    ended = min(since[wanted - 1], database_now())
+    health = Health.DEGRADED if left else Health.UNHEALTHY
+    why = "; ".join(f"replica {replica.pk}: {_why(replica, None)}" for replica in died[:REASONS_SHOWN])
+    row = Target.objects.filter(pk=target.pk, health=Health.HEALTHY, health_since=target.health_since)
+    with transaction.atomic():
+        if row.update(health_since=ended):
+            reason = f"{left} of {wanted} replicas ready; {why}"
+            _transition(target.pk, None, began, Health.HEALTHY, health, reason).save()
+            _transition(target.pk, None, ended, health, Health.HEALTHY, "It was replaced.").save()
 
 
 def _settle_target(

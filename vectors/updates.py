@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import orjson
 import psycopg
 
 from controlplane.errors import InvalidError
@@ -49,16 +48,6 @@ class MetadataChange:
             no_nul(list(path), field)
 
 
-def metadata_of(values: dict) -> bytes:
-    """An object of metadata as JSON; InvalidError for numbers that JSON has no way to say."""
-    try:
-        return orjson.dumps(values)
-    except (TypeError, ValueError) as error:
-        raise InvalidError(
-            f"This metadata is not JSON that can be kept: {error}.", field="metadata"
-        ) from None
-
-
 def points_update_metadata(
     connection: Connection,
     collection: Collection,
@@ -87,7 +76,11 @@ def points_update_metadata(
             [*parameters, *more],
             prepare=False,
         )
-    except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
+    except (
+        psycopg.DataError,
+        psycopg.errors.ProgramLimitExceeded,
+        psycopg.errors.StatementTooComplex,
+    ) as error:
         detail = error.diag.message_primary or "a value is out of range"
         raise InvalidError(f"The database refuses this metadata: {detail}.", field=field) from error
     return result.command_tuples or 0

@@ -204,7 +204,8 @@ def actor_name(value) -> str:
 def copy(value, label: str = "Copy"):
     """A button that copies a text."""
     return format_html(
-        '<button type="button" class="icon-button copy" data-copy="{}" aria-label="{}" title="{}">{}</button>',
+        '<button type="button" class="icon-button copy" data-copy="{}" aria-label="{}" title="{}">'
+        "{}</button>",
         value,
         label,
         label,

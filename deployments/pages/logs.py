@@ -110,7 +110,8 @@ def download(request, name):
     if problem:
         return HttpResponse(problem, status=503, content_type="text/plain; charset=utf-8")
     texts = (
-        f"{line.at.astimezone(UTC).isoformat() if line.at else '-'} {line.level or '-'} {line.replica_id} {line.text}\n"
+        f"{line.at.astimezone(UTC).isoformat() if line.at else '-'} {line.level or '-'}"
+        f" {line.replica_id} {line.text}\n"
         for line in fresh
     )
     response = StreamingHttpResponse(texts, content_type="text/plain; charset=utf-8")

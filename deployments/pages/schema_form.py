@@ -104,9 +104,8 @@ def spec_from_form(schema: dict, data, prefix: str = PREFIX) -> dict:
             text = data[name].strip()
             if kind == "list":
                 spec[key] = [one.strip() for one in text.split(",") if one.strip()]
-            elif text or "default" not in part:
-                if text or key in schema.get("required", ()):
-                    spec[key] = _parsed(text, part)
+            elif text or (key in schema.get("required", ()) and "default" not in part):
+                spec[key] = _parsed(text, part)
     return spec
 
 

@@ -36,7 +36,7 @@ def free_port() -> int:
 
 @contextmanager
 def installation(seeded: bool = True):
-    """(url, administrator's password, facts, environment) of a fresh installation that is stopped afterwards."""
+    """(url, administrator's password, facts, environment) of an own installation, stopped afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="aindus-pages-"))
     folder.chmod(0o711)
     port = free_port()
@@ -65,9 +65,7 @@ def installation(seeded: bool = True):
                 check=False,
             )
             if done.returncode:
-                raise RuntimeError(
-                    f"seeding failed:\n{done.stderr}\n{(folder / 'up.log').read_text()[-4000:]}"
-                )
+                raise RuntimeError(f"seeding failed:\n{done.stderr}\n{_end(folder / 'up.log')}")
             facts = json.loads(done.stdout)
         yield f"http://127.0.0.1:{port}", password, facts, environment
     finally:
@@ -90,6 +88,10 @@ def _password(up, log: Path) -> str:
             break
         time.sleep(0.1)
     raise RuntimeError(f"manage.py up did not start:\n{log.read_text()[-4000:]}")
+
+
+def _end(log: Path) -> str:
+    return log.read_text()[-4000:]
 
 
 def busy(environment: dict) -> str:

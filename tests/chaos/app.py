@@ -24,9 +24,11 @@ WHOLE_WORKER_EVERY = 12
 
 
 def _note(name: str, **detail) -> bool:
+    """Make a file as a whole; False when it is there already."""
+    draft = FOLDER / f"draft {os.getpid()}"
+    draft.write_text(json.dumps(detail))
     try:
-        with (FOLDER / name).open("x") as file:
-            json.dump(detail, file)
+        (FOLDER / name).hardlink_to(draft)
     except FileExistsError:
         return False
     return True

@@ -165,6 +165,27 @@ def test_a_status_changed_during_the_probe_stays(fleet):
 
 
 @in_threads
+def test_a_replica_replaced_during_a_round_leaves_the_target_healthy(fleet):
+    target, (old, other) = fleet.serving()
+    new = fleet.replica(target, ReplicaStatus.STARTING)
+    fleet.fakes[new.pk].says("/ready", 503, "{}")
+    rounds(1)
+    fake = fleet.fakes[other.pk]
+    fake.hold.set()
+    thread = threading.Thread(target=lambda: (probe_round(), connection.close()))
+    thread.start()
+    assert fake.entered.wait(5)
+    Replica.objects.filter(pk=new.pk).update(status=ReplicaStatus.READY)
+    Replica.objects.filter(pk=old.pk).update(status=ReplicaStatus.DRAINING)
+    fake.go_on.set()
+    thread.join(10)
+    target.refresh_from_db()
+    assert (target.health, target.status) == ("healthy", "ready")
+    assert changes(target) == [("unknown", "healthy")]
+    assert changes(target, new) == [("unknown", "healthy")]
+
+
+@in_threads
 def test_two_rounds_at_once_are_one(fleet):
     _target, (one, _) = fleet.serving()
     fake = fleet.fakes[one.pk]
@@ -203,6 +224,26 @@ def test_dead_and_stopped_replicas_are_told_of(fleet):
     assert "killed by SIGKILL" in target.health_reason
     assert changes(target, one)[-1] == ("healthy", "unhealthy")
     assert changes(target, two)[-1] == ("healthy", "unknown")
+
+
+def test_a_replica_replaced_between_two_rounds_is_a_dip(fleet):
+    target, (one, two) = fleet.serving()
+    rounds(1)
+    target.refresh_from_db()
+    long_ago = target.health_since - timedelta(seconds=60)
+    Target.objects.filter(pk=target.pk).update(health_since=long_ago, ready_at=long_ago)
+    HealthTransition.objects.update(at=long_ago)
+    Replica.objects.filter(pk=two.pk).update(ready_at=long_ago)
+    now = database_now()
+    died, replaced = now - timedelta(seconds=20), now - timedelta(seconds=5)
+    Replica.objects.filter(pk=one.pk).update(status="failed", reason="killed.", stopped_at=died)
+    fleet.replica(target, ready_at=replaced)
+    rounds(2)
+    target.refresh_from_db()
+    assert (target.health, target.health_since) == ("healthy", replaced)
+    rows = list(HealthTransition.objects.filter(target=target, replica=None).order_by("id"))[1:]
+    assert [(row.at, row.health) for row in rows] == [(died, "degraded"), (replaced, "healthy")]
+    assert rows[0].reason == f"1 of 2 replicas ready; replica {one.pk}: killed."
 
 
 def test_a_target_that_does_not_serve_is_unknown_and_a_destroyed_one_is_skipped(fleet):

@@ -9,6 +9,7 @@ from tests.sdk.environments import HERE, python_of
 from tests.vectors.conftest import vectors_url  # noqa: F401
 from tests.vectors.test_process import Server
 
+pytestmark = pytest.mark.sdk
 LIMIT_SECONDS = 20
 
 

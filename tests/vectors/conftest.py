@@ -168,6 +168,7 @@ def role_api(settings):
     """What Django serves beside the vector API, as in role `api`."""
     settings.MIDDLEWARE = []
     settings.ROOT_URLCONF = "vectors.urls_api"
+    settings.VECTORS_AUTHENTICATE = ""
 
 
 @pytest.fixture

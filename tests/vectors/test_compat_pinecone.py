@@ -216,6 +216,10 @@ def test_update_vector_and_metadata(filled):
     filled.post("vectors/update", {"id": "a-2", "values": [1], "setMetadata": {"x": 1}}, 400)
     assert "x" not in filled.get("vectors/fetch?ids=a-2")["vectors"]["a-2"]["metadata"]
     filled.post("vectors/update", {"setMetadata": {"x": 1}}, 400)
+    filled.post("vectors/update", {"id": "a-2", "setMetadata": [1]}, 400)
+    huge = b'{"id": "a-2", "setMetadata": {"n": 123456789012345678901234567890}}'
+    assert filled.client.call("POST", f"{filled.path}/vectors/update", raw=huge).status == 200
+    assert filled.post("describe_index_stats", {"filter": {"n": 123456789012345678901234567890}})
 
 
 def test_delete_and_namespaces(filled):

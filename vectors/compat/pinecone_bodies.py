@@ -50,7 +50,7 @@ class Query(Body):
 class Update(Body):
     id: Id | None = None
     values: list[float] | None = None
-    set_metadata: dict[str, Any] | None = None
+    set_metadata: msgspec.Raw = EMPTY
     namespace: Namespace | None = None
     filter: dict[str, Any] | None = None
     dry_run: bool = False

@@ -235,8 +235,8 @@ def vectors_update(request: Request, name: str) -> Response:
         matched = on_points(name, points.points_count, namespace=namespace, filter=selected)
         return answer({"matchedRecords": matched})
     change = None
-    if body.set_metadata is not None:
-        change = updates.MetadataChange(values=updates.metadata_of(body.set_metadata))
+    if bytes(body.set_metadata) not in (b"", b"null"):
+        change = updates.MetadataChange(values=bytes(body.set_metadata))
         change.check("setMetadata")
 
     def work(collection):

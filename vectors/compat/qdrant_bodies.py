@@ -111,7 +111,7 @@ class Select(Body):
 
 
 class SetPayload(Select, kw_only=True):
-    payload: dict[str, Any]
+    payload: msgspec.Raw
     key: Any = None
 
 

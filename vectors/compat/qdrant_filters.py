@@ -220,11 +220,12 @@ def moment(text: str, field: str) -> str:
     """A time as a path's literal, in UTC; InvalidError."""
     try:
         parsed = datetime.datetime.fromisoformat(text)
-    except ValueError:
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=datetime.UTC)
+        parsed = parsed.astimezone(datetime.UTC)
+    except (ValueError, OverflowError):
         raise invalid("A range is of numbers, or of times in RFC 3339.", field) from None
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=datetime.UTC)
-    return quoted(parsed.astimezone(datetime.UTC).isoformat(), field)
+    return quoted(parsed.isoformat(), field)
 
 
 def empty(where: str) -> str:

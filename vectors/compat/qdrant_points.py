@@ -174,12 +174,12 @@ def change_payload(name: str, body: shapes.Select, change: updates.MetadataChang
 
 def set_payload(name: str, body: shapes.SetPayload) -> dict:
     dialect.refuse(key=(body.key, "Setting below a key is not served: send the payload's top-level fields."))
-    return change_payload(name, body, updates.MetadataChange(updates.metadata_of(body.payload)))
+    return change_payload(name, body, updates.MetadataChange(bytes(body.payload)))
 
 
 def overwrite_payload(name: str, body: shapes.SetPayload) -> dict:
     dialect.refuse(key=(body.key, "Overwriting below a key is not served: send the whole payload."))
-    return change_payload(name, body, updates.MetadataChange(updates.metadata_of(body.payload), replace=True))
+    return change_payload(name, body, updates.MetadataChange(bytes(body.payload), replace=True))
 
 
 def delete_payload(name: str, body: shapes.DeletePayload) -> dict:

@@ -1,11 +1,11 @@
 import asyncio
 import contextlib
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NoReturn, TextIO
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -16,6 +16,9 @@ from controlplane.supervisor import preflight
 from controlplane.supervisor.console import Console
 from controlplane.supervisor.leftovers import clean_up
 from controlplane.supervisor.run import Started, Supervisor
+
+# Starts the part of a detached start's report that says why it failed.
+FAULT = "\0"
 
 
 class Command(BaseCommand):
@@ -38,24 +41,22 @@ class Command(BaseCommand):
             action="store_true",
             help="start on data of its own, run the main job, stop; exit status 0 only if all of it worked",
         )
-        parser.add_argument("--report-fd", type=int, default=None, help="for --detach's own use")
 
-    def handle(self, *, port, host, detach, check, report_fd, **options):
+    def handle(self, *, port, host, detach, check, **options):
         if port is not None and not 1 <= port <= 65535:
             raise CommandError("--port: give 1 to 65535.")
         try:
             if check:
                 return self._check(port, host)
             if detach:
-                return self._detach(port, host)
-            return self._up(port or 8000, host, report_fd)
+                return self._detach(port or 8000, host)
+            return self._up(port or 8000, host)
         except (preflight.StartError, embedded.EmbeddedError) as error:
             raise CommandError(str(error)) from None
 
-    def _up(self, port: int, host: str, report_fd: int | None) -> None:
+    def _up(self, port: int, host: str, report: TextIO | None = None) -> None:
         began = time.monotonic()
         # A detached start tells its few words to the one who asked and its lines to the files alone.
-        report = os.fdopen(report_fd, "w") if report_fd is not None else None
         console = Console(quiet=report is not None, stream=report or sys.stdout)
         layout = settings.EMBEDDED
         preflight.check_data_directory(layout.root)
@@ -104,30 +105,44 @@ class Command(BaseCommand):
             say("  Stop with Ctrl-C.")
             say("")
 
-    def _detach(self, port: int | None, host: str) -> None:
+    def _detach(self, port: int, host: str) -> None:
+        """Go on in a process of our own making, which has imported all it needs, and wait until it works."""
         read, write = os.pipe()
-        command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "up", "--host", host]
-        command += ["--port", str(port)] if port else []
-        process = subprocess.Popen(
-            [*command, "--report-fd", str(write)],
-            pass_fds=[write],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        process = os.fork()
+        if process == 0:
+            os.close(read)
+            self._run_detached(port, host, write)
         os.close(write)
+        fault = ""
         with os.fdopen(read) as report:
             for line in report:
-                self.stdout.write(line, ending="")
+                if fault or line.startswith(FAULT):
+                    fault += line.removeprefix(FAULT)
+                else:
+                    self.stdout.write(line, ending="")
         running = preflight.RunLock(settings.EMBEDDED.root).running()
-        if running is None or running.get("pid") != process.pid:
-            fault = process.communicate()[1].strip()
-            raise CommandError(fault.removeprefix("CommandError: ") or "The start failed.")
-        process.stderr.close()
-        # It goes on without us; there is nothing to wait for.
-        process.returncode = 0
+        if fault or running is None or running.get("pid") != process:
+            os.waitpid(process, 0)
+            raise CommandError(fault.strip() or f"The start failed; see {settings.EMBEDDED.logs}.")
+
+    def _run_detached(self, port: int, host: str, report_descriptor: int) -> NoReturn:
+        status = 1
+        report = os.fdopen(report_descriptor, "w")
+        try:
+            os.setsid()
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for descriptor in (0, 1, 2):
+                os.dup2(nothing, descriptor)
+            os.set_inheritable(report_descriptor, False)
+            self._up(port, host, report)
+            status = 0
+        except BaseException as error:
+            # The reader is gone once the start has worked.
+            with contextlib.suppress(OSError, ValueError):
+                report.write(f"{FAULT}{error}\n")
+                report.close()
+        finally:
+            os._exit(status)
 
     def _check(self, port: int | None, host: str) -> None:
         with contextlib.ExitStack() as stack:
