@@ -60,6 +60,7 @@ def write_history(target, incidents: int) -> None:
                     replica=replica,
                     resolution_seconds=resolution,
                     at=at,
+                    covered_seconds=resolution,
                     requests=requests,
                     errors=requests // 60 if failing else 0,
                     duration_seconds=requests * 0.0047,
