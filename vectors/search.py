@@ -37,7 +37,8 @@ def matching_share(
     connection: Connection, collection: Collection, namespace: str, clause: Clause | None
 ) -> float:
     """The share of the collection's rows that a query reaches, from a sample of its pages; kept for 30 s."""
-    key = (namespace, clause)
+    # Its hash, not itself: a clause may hold thousands of ids, and a collision costs no more than a plan.
+    key = (namespace, clause if clause is None else hash(clause))
     now = time.monotonic()
     kept = collection.estimates.get(key)
     if kept is not None and kept[1] > now:
