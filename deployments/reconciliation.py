@@ -86,8 +86,6 @@ def _reason_to_heal(target: Target, alive: list[Replica], now: datetime) -> str:
     stale = [r for r in alive if is_unready_too_long(r, now)]
     if stale:
         return f"Replica {stale[0].pk} has not been ready for {_age(stale[0], now):.0f} s."
-    if target.status == TargetStatus.DEGRADED and all(r.status == ReplicaStatus.READY for r in alive):
-        return "All replicas are ready again."
     return ""
 
 

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controlplane import ids
 from deployments.advisory import only_one
-from deployments.fetching import fetch_all
+from deployments.fetching import Answer, fetch_all
 from deployments.metrics import BUCKET_BOUNDS_SECONDS, RAW_SECONDS
 from deployments.models import LIVE_REPLICA, CollectionSize, Replica, ScrapeState, TargetStatus
 from worker.engine import database_now
@@ -24,6 +24,8 @@ from worker.engine import database_now
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
+# A stopping replica is asked within an operation's step, which must stay short.
+LAST_TIMEOUT_SECONDS = 1.0
 MOST_BYTES = 8 << 20
 # Deltas over a longer time say too little about when things happened: that time stays a gap.
 LONGEST_SPREAD = timedelta(minutes=15)
@@ -194,14 +196,8 @@ def scrape_round() -> bool:
         at = database_now()
         sizes: dict[str, dict[str, dict[str, int]]] = defaultdict(dict)
         for replica in replicas:
-            answer = answers[f"{replica.url}/metrics"]
-            if answer.status != 200:
-                log.debug("no metrics of %s: %s", replica.pk, answer.error or answer.status)
-                continue
-            try:
-                scraped = parse(answer.body.decode())
-            except (ValueError, KeyError) as error:
-                log.warning("metrics of %s cannot be read: %s", replica.pk, error)
+            scraped = _read(replica, answers[f"{replica.url}/metrics"])
+            if scraped is None:
                 continue
             record(replica, scraped, at)
             for name, found in scraped.collections.items():
@@ -210,6 +206,26 @@ def scrape_round() -> bool:
                     known[key] = max(known[key], value)
         record_sizes(sizes, at)
         return True
+
+
+def scrape_last(replica: Replica) -> None:
+    """Count what a replica did since the last round, before it is stopped; its silence is accepted."""
+    url = f"{replica.url}/metrics"
+    answer = fetch_all([url], timeout_seconds=LAST_TIMEOUT_SECONDS, most_bytes=MOST_BYTES)[url]
+    scraped = _read(replica, answer)
+    if scraped is not None:
+        record(replica, scraped, database_now())
+
+
+def _read(replica: Replica, answer: Answer) -> Scrape | None:
+    if answer.status != 200:
+        log.debug("no metrics of %s: %s", replica.pk, answer.error or answer.status)
+        return None
+    try:
+        return parse(answer.body.decode())
+    except (ValueError, KeyError) as error:
+        log.warning("metrics of %s cannot be read: %s", replica.pk, error)
+        return None
 
 
 def record(replica: Replica, scraped: Scrape, at: datetime) -> None:

@@ -29,6 +29,8 @@ from deployments.runtimes.base import runtime_for
 from worker.models import Operation
 from worker.services import OperationInProgressError, operation_cancel, operation_submit
 
+# What the control plane does by itself does not stand in the way of what people ask for.
+BY_ITSELF = ("target.heal",)
 IMAGE = re.compile(
     r"\A(?:[a-z0-9.-]+(?::\d+)?/)?[a-z0-9._/-]+(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
     r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?\Z"
@@ -243,6 +245,7 @@ def plan_apply(*, plan: Plan, requested_by: str) -> Operation:
                 "before": target.spec if target.status in RUNNING_TARGET else None,
             },
             created_by=requested_by,
+            may_follow=BY_ITSELF,
         )
         plan.operation = operation.pk
         plan.save(update_fields=["operation"])
@@ -307,6 +310,7 @@ def _submit(
         subject=target.subject,
         input={"target": target.pk, **values},
         created_by=requested_by,
+        may_follow=BY_ITSELF,
         retry_of=retry_of,
     )
     audit.record(

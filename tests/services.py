@@ -7,6 +7,7 @@ REDIS_URL are used instead. The servers die with the test process, however it en
 import contextlib
 import ctypes
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,9 @@ def pytest_load_initial_conftests(early_config, parser, args):
         return
     from controlplane import embedded
 
+    # Replicas of two runs on one machine must not take each other's ports.
+    first = random.randrange(10_000, 32_000, 100)
+    os.environ.setdefault("AINDUS_REPLICA_PORTS", f"{first}-{first + 99}")
     _folder = Path(tempfile.mkdtemp(prefix="aindus-test-"))
     _folder.chmod(0o711)
     os.environ["AINDUS_DATA_DIR"] = str(_folder)

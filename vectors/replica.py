@@ -64,21 +64,36 @@ def record(folder: Path, port: int, version: str) -> None:
     temporary.rename(folder / "replica.json")
 
 
-def free_port(host: str, port: int) -> int:
-    """The port, or a free one for 0; ReplicaError when it is taken.
+def claim_port(host: str, port: int) -> tuple[int, socket.socket | None]:
+    """The port (a free one for 0) and what to keep open while it is used; ReplicaError when it is taken.
 
-    The server's own socket would share the port with another server's (SO_REUSEPORT) and say nothing.
+    The server's own socket would share the port with another server's (SO_REUSEPORT) and say nothing. A
+    bind that is undone at once finds what listens already; two replicas that start in the same moment
+    both pass it, so the port is also claimed by an abstract socket, of which the kernel gives a name once.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
+            port = probe.getsockname()[1]
+            return port, _claim(port)
         except OSError as error:
             raise ReplicaError(
                 f"{host}:{port} cannot be listened on: {error.strerror}.", EXIT_PORT_TAKEN
             ) from None
-        return probe.getsockname()[1]
+
+
+def _claim(port: int) -> socket.socket | None:
+    if sys.platform != "linux":
+        return None
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        claim.bind(f"\0aindusdb-api-port-{port}")
+    except OSError:
+        claim.close()
+        raise
+    return claim
 
 
 def die_with(parent: int) -> None:

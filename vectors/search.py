@@ -54,7 +54,8 @@ def matching_share(
 
     Namespace None: rows of all namespaces.
     """
-    key = (namespace, clause)
+    # Its hash, not itself: a clause may hold thousands of ids, and a collision costs no more than a plan.
+    key = (namespace, clause if clause is None else hash(clause))
     now = time.monotonic()
     kept = collection.estimates.get(key)
     if kept is not None and kept[1] > now:

@@ -22,6 +22,7 @@ STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HT
 # Dialects mounted below the prefix; below the root they are no prefix of this API's anyway.
 DIALECTS = (f"{endpoints.PREFIX}/pinecone", f"{endpoints.PREFIX}/qdrant")
 PROBES = {"/health": "health", "/ready": "ready", "/metrics": "metrics"}
+PROBE_NAMES = frozenset(PROBES.values())
 
 
 class InternalError(ProblemError):
@@ -120,7 +121,8 @@ class Application:
         """Count and log a request that is answered."""
         seconds = time.perf_counter() - started
         self.counters.end(name, status, seconds)
-        if self.access_log:
+        # Probes come every few seconds from everywhere: only what is wrong with them is worth a line.
+        if self.access_log and (status >= 400 or name not in PROBE_NAMES):
             self.access(f"{method} {path} {status} {seconds * 1000:.1f}ms {request_id}")
         if seconds > self.slow_seconds or status >= 500:
             log.warning(

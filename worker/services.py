@@ -1,5 +1,6 @@
 """What callers do with operations: submit, cancel, retry, wake."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from django.db import connection, transaction
@@ -29,13 +30,15 @@ def operation_submit(
     input: dict | None = None,
     created_by: str = "system",
     exclusive: bool = True,
+    may_follow: Collection[str] = (),
     idempotency_key: str | None = None,
     retry_of: Operation | None = None,
 ) -> Operation:
     """Record an operation and ring for a worker when the caller's transaction commits.
 
     `exclusive` refuses with OperationInProgressError while another is unfinished on the subject;
-    otherwise it queues behind. The same idempotency key gives the same operation.
+    otherwise, and behind operations of the kinds in `may_follow`, it queues. The same idempotency key gives
+    the same operation.
     """
     handler = handler_for(kind)
     with transaction.atomic():
@@ -47,7 +50,8 @@ def operation_submit(
             if known:
                 return known
         if exclusive:
-            busy = Operation.objects.unfinished().on(subject).order_by("pk").first()
+            others = Operation.objects.unfinished().on(subject).exclude(kind__in=may_follow)
+            busy = others.order_by("pk").first()
             if busy:
                 raise OperationInProgressError(
                     f"{handler_for(busy.kind).label} ({busy.pk}) is {busy.status}; "

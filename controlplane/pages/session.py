@@ -3,10 +3,13 @@
 from django.contrib.auth import logout
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
+from django.core.exceptions import ValidationError
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
+from controlplane.errors import TooManyRequestsError
 from controlplane.pages.access import PROJECT_IN_SESSION, memberships
+from controlplane.throttle import count_sign_in
 
 
 class SignInForm(AuthenticationForm):
@@ -17,6 +20,13 @@ class SignInForm(AuthenticationForm):
         "inactive": "This account is switched off. Ask an administrator.",
     }
 
+    def clean(self):
+        try:
+            count_sign_in(self.cleaned_data.get("username", ""), self.request.META.get("REMOTE_ADDR", ""))
+        except TooManyRequestsError as error:
+            raise ValidationError(str(error), code="too_many_requests") from None
+        return super().clean()
+
 
 class SignIn(LoginView):
     template_name = "controlplane/sign_in.html"
@@ -25,7 +35,8 @@ class SignIn(LoginView):
 
     def form_invalid(self, form):
         response = super().form_invalid(form)
-        response.status_code = 422
+        limited = form.has_error("__all__", "too_many_requests")
+        response.status_code = TooManyRequestsError.status if limited else 422
         return response
 
 

@@ -239,6 +239,8 @@ def pager(context, page, noun: str = ""):
         query["cursor"] = cursor
         return f"?{query.urlencode()}"
 
+    if page.total == 1:
+        noun = {"entries": "entry"}.get(noun, noun.removesuffix("s"))
     return {
         "previous": link(page.previous) if page.previous else "",
         "next": link(page.next) if page.next else "",

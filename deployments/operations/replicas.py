@@ -17,6 +17,7 @@ from deployments.models import LIVE_REPLICA, Release, Replica, ReplicaStatus
 from deployments.operations.base import TargetOperation
 from deployments.operations.readiness import readiness
 from deployments.runtimes.base import ReplicaState
+from deployments.scraping import scrape_last
 from worker.engine import database_now
 
 SERVING = (ReplicaStatus.READY, ReplicaStatus.UNREADY)
@@ -230,6 +231,7 @@ class ReplicaSet:
                 continue
             since = datetime.fromisoformat(replica.handle["draining_at"])
             if (self.now - since).total_seconds() >= drain_seconds():
+                scrape_last(replica)
                 self.stop(replica, "replaced")
 
     def _drain_and_start(self) -> None:

@@ -27,7 +27,9 @@ def infrastructure(request, name):
         plans=plans,
         spec=[(titles.get(key, key), value) for key, value in flatten(found.spec).items()],
         outputs=sorted(flatten(found.outputs).items()) if found.outputs else [],
-        engine=sorted(flatten(found.engine_ref).items()) if found.engine_ref else [],
+        engine=sorted(
+            (key, value) for key, value in flatten(found.engine_ref).items() if key not in found.outputs
+        ),
         secret_names=sorted(found.secrets),
     )
     return render(request, "deployments/infrastructure.html", context)

@@ -135,6 +135,12 @@ def target(request, name):
 
 
 @page()
+def status(request, name):
+    """The state beside the name, which every tab keeps current."""
+    return render(request, "deployments/_target_status.html", {"target": target_or_404(request, name)})
+
+
+@page()
 def operations(request, name):
     found = target_or_404(request, name)
     rows = Operation.objects.on(found.subject)

@@ -31,6 +31,7 @@ urlpatterns = [
     path("operations/<str:operation_id>/retry/", operations.retry, name="operation-retry"),
     path("rollouts/<str:rollout_id>/", rollouts.rollout, name="rollout"),
     path("targets/<str:name>/", targets.target, name="target"),
+    path("targets/<str:name>/status/", targets.status, name="target-status"),
     path("targets/<str:name>/operations/", targets.operations, name="target-operations"),
     path("targets/<str:name>/rollouts/", rollouts.index, name="target-rollouts"),
     path("targets/<str:name>/health/", targets.health, name="target-health"),

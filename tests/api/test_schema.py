@@ -79,3 +79,19 @@ def test_schema_and_docs_are_served_from_here_alone(client):
     asset = client.get("/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js")
     assert asset.status_code == 200
     asset.close()
+
+
+def test_every_endpoint_is_in_the_docs(schema):
+    text = (COPY.parent / "api.md").read_text().partition("# Control plane")[2]
+    document = yaml.safe_load(schema.read_text())
+    missing = []
+    for path, item in document["paths"].items():
+        address = path.removeprefix("/api/v1/")
+        if address.startswith("vectors") or "/vectors" in address:
+            continue
+        for method in item:
+            parent, _, last = address.rpartition("/")
+            rows = [row for row in text.splitlines() if row.startswith("|") and method.upper() in row]
+            if not any(f"{address}`" in row or (f"{parent}/" in row and f"`/{last}`" in row) for row in rows):
+                missing.append(f"{method.upper()} {address}")
+    assert not missing

@@ -3,6 +3,7 @@
 import pytest
 from django.utils import timezone
 
+from deployments import services
 from deployments.models import HealthTransition, Plan, Rollout, Target
 from tests.api.conftest import assert_problem, make_release, make_replica, make_target
 from worker import engine
@@ -122,6 +123,14 @@ def test_one_operation_at_a_time(operator, world):
     first = accepted(operator.post("targets/alpha/scale", {"replicas": 3}))
     body = assert_problem(operator.post("targets/alpha/restart"), 409, "operation_in_progress")
     assert body["operation"] == first["id"] and first["id"] in body["detail"]
+
+
+def test_what_the_control_plane_does_by_itself_is_in_nobodys_way(operator, world):
+    heal = services.target_heal(target=world.target, reason="a replica died")
+    scale = accepted(operator.post("targets/alpha/scale", {"replicas": 3}))
+    assert scale["status"] == "queued" and Operation.objects.get(pk=heal.pk).status == "queued"
+    assert_problem(operator.post("targets/alpha/restart"), 409, "operation_in_progress")
+    assert services.target_heal(target=world.target, reason="again") is None
 
 
 def test_scale_restart_and_their_limits(operator, world):

@@ -1,5 +1,6 @@
 """The browser that tests and screenshots drive: Debian's chromium, or an installed Chrome."""
 
+import os
 import shutil
 from contextlib import contextmanager
 
@@ -17,6 +18,9 @@ ARGUMENTS = [
 
 def executable() -> str | None:
     """The path of an installed browser, or None."""
+    chosen = os.environ.get("AINDUS_BROWSER")
+    if chosen is not None:
+        return chosen or None
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 

@@ -42,7 +42,10 @@ def write_history(target, incidents: int) -> None:
     replica = target.replicas.order_by("pk").first()
     if replica is None:
         return
-    end = timezone.now().replace(second=0, microsecond=0) - timedelta(minutes=2)
+    end = timezone.now() - timedelta(seconds=30)
+    # Health is told from when the target was ready first.
+    began = end - timedelta(days=29)
+    type(target).objects.filter(pk=target.pk).update(created_at=began, ready_at=began)
     points, sizes = [], []
     for resolution, span in KEPT:
         at = end - span
@@ -57,6 +60,7 @@ def write_history(target, incidents: int) -> None:
                     replica=replica,
                     resolution_seconds=resolution,
                     at=at,
+                    covered_seconds=resolution,
                     requests=requests,
                     errors=requests // 60 if failing else 0,
                     duration_seconds=requests * 0.0047,

@@ -48,6 +48,9 @@ def main(history: bool = True) -> dict:
     main_target = _target(project, "docs-search", 2, "user:ada", role="primary")
     second = _target(project, "catalog", 1, "user:grace", role="secondary")
     wait_all()
+    for target in Target.objects.all():
+        if target.status != "ready":
+            raise RuntimeError(f"{target.name} is {target.status}: {target.status_reason}")
     facts = {"target": main_target.name, "collection": "articles"}
     facts |= _data(main_target)
     facts |= _rollouts(main_target, second)

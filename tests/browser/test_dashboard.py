@@ -62,6 +62,7 @@ def test_live_updates_keep_what_the_reader_opened(page, site):
 
 def test_roll_out_and_cancel(page, site):
     page.goto("/targets/local/")
+    expect(page.locator("#target-status .status")).to_contain_text(re.compile("Healthy|Unknown|Degraded"))
     page.get_by_role("link", name="Roll out").click()
     dialog = page.locator("dialog#dialog")
     expect(dialog).to_be_visible()

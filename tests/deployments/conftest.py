@@ -22,7 +22,7 @@ def replica_processes(data_dir: Path) -> list[int]:
     return [pid for entry in folder.iterdir() for pid in signals.members(entry)]
 
 
-def wait_until(condition, seconds: float = 10.0) -> None:
+def wait_until(condition, seconds: float = 60.0) -> None:
     """Poll until the condition holds; AssertionError at the deadline."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -76,6 +76,7 @@ def make_target(project, name: str, *, port: int, **values) -> Target:
             replica=replica,
             resolution_seconds=15,
             at=now - timedelta(seconds=30),
+            covered_seconds=15,
             requests=150,
             errors=1,
             buckets=[0, 100, 40, 10],

@@ -1,5 +1,7 @@
 """Forms: what was typed stays when it is refused, and what is right is done."""
 
+import uuid
+
 import pytest
 from django.test import Client
 
@@ -164,3 +166,13 @@ def test_form_of_a_schema():
 )
 def test_spec_of_a_form(sent, meant):
     assert spec_from_form(SCHEMA, sent) == meant
+
+
+def test_guessing_a_password_is_slowed_down(client, db):
+    user = f"guessed-{uuid.uuid4().hex}"
+    answers = [client.post("/sign-in/", {"username": user, "password": "no"}) for _ in range(25)]
+    assert answers[0].status_code == 422
+    # The window may turn over once in between, which starts the count anew.
+    limited = [answer for answer in answers if answer.status_code == 429]
+    assert limited
+    assert b"Too many tries" in limited[0].content

@@ -15,6 +15,7 @@ PAGES = {
     "/targets/": ALL,
     "/targets/?q=none&sort=-created&status=ready": ALL,
     "/targets/search/": ALL,
+    "/targets/search/status/": ALL,
     "/targets/search/operations/": ALL,
     "/targets/search/rollouts/": ALL,
     "/targets/search/health/?replicas=1&range=7d": ALL,

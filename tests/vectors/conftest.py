@@ -156,7 +156,7 @@ class Client:
 
 
 @pytest.fixture
-def application(pool, settings):
+def application(pool, settings, role_api):
     from vectors.wsgi import Application
 
     settings.VECTORS = settings.VECTORS | {"jwt_secret_key": JWT_KEY, "max_body_bytes": 4 * 2**20}

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from vectors.compat import pinecone_data, qdrant_points
 from vectors.compat.dialects import ONE, REST
 
-pytestmark = pytest.mark.usefixtures("role_api")
-
 NAME = "any-body"
 NAMES = (
     *("id", "ids", "vector", "vectors", "values", "metadata", "namespace", "filter", "topK", "deleteAll"),

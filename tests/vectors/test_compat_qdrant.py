@@ -4,7 +4,6 @@ import uuid
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("role_api")
 ROOT = "/qdrant"
 UUID = "550e8400-e29b-41d4-a716-446655440000"
 

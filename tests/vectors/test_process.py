@@ -18,6 +18,7 @@ import pytest
 
 from controlplane import embedded, ids
 from tests.vectors.conftest import ROOT, api_environment, b64, migrate, token
+from vectors import replica
 
 
 def free_port() -> int:
@@ -386,3 +387,14 @@ def test_a_dead_runners_job_is_taken_over(serve, vectors_url):
     finally:
         until(lambda: second.status() == 200)
         second.call("DELETE", "collections/built", timeout=60)
+
+
+def test_a_port_is_claimed_before_anything_listens_on_it():
+    port, claim = replica.claim_port("127.0.0.1", 0)
+    with pytest.raises(replica.ReplicaError) as refused:
+        replica.claim_port("127.0.0.1", port)
+    assert refused.value.status == 76
+    claim.close()
+    again, claim = replica.claim_port("127.0.0.1", port)
+    claim.close()
+    assert again == port

@@ -64,7 +64,7 @@ GOOD = {"sub": "s", "role": "admin", "exp": 4_000_000_000}
         "Bearer avk_nonesuch",
         "Bearer " + token(key="another-key-another-key-another-key"),
         "Bearer " + token(exp=time.time() - 1),
-        "Bearer " + token(nbf=time.time() + 100),
+        "Bearer " + token(nbf=time.time() + 10_000, exp=time.time() + 20_000),
         "Bearer " + token(role="root"),
         "Bearer " + unsigned(GOOD),
         "Bearer " + jwt.encode(GOOD, JWT_KEY, algorithm="HS512"),

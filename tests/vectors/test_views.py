@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 
 from controlplane.errors import UnauthenticatedError
 from tests.vectors.conftest import JWT_KEY, token
@@ -31,7 +31,7 @@ def call(pool, settings):
             content_type="application/json",
             headers=headers,
         )
-        match = urls.urlpatterns[0].resolve(path)
+        match = urls.urlpatterns[-1].resolve(path)
         return match.func(request, **match.kwargs)
 
     return call
@@ -75,3 +75,22 @@ def test_an_authentication_of_the_projects_own(call, settings):
     refused = call("POST", "collections", {"name": "x", "dimension": 2}, **{"X-Role": "admin"})
     assert refused.status_code == 403
     assert json.loads(refused.content)["code"] == "csrf"
+
+
+def test_the_dialects_are_mounted_beside(pool, settings):
+    """Below /api/v1/vectors of the web role, by that role's own authentication."""
+    settings.MIDDLEWARE = []
+    settings.VECTORS_AUTHENTICATE = "tests.vectors.test_views.authenticate"
+    views.authenticator.cache_clear()
+    client = Client(enforce_csrf_checks=True)
+    listed = client.get("/api/v1/vectors/pinecone/indexes", headers={"X-Role": "viewer"})
+    assert listed.status_code == 200
+    assert listed.json().keys() == {"indexes"}
+    refused = client.get("/api/v1/vectors/qdrant/collections")
+    assert refused.status_code == 401
+    assert refused.json()["status"]["error"]
+    # A browser's session alone may not write.
+    body = {"vectors": {"size": 2, "distance": "Dot"}}
+    path = "/api/v1/vectors/qdrant/collections/forged"
+    forged = client.put(path, body, content_type="application/json", headers={"X-Role": "admin"})
+    assert forged.status_code == 403

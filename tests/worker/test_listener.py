@@ -11,13 +11,23 @@ from worker.engine import announce
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture(autouse=True)
+def others():
+    """Listeners that other tests of this process left to their connection's end."""
+    before.clear()
+    before.extend(listening_backends())
+
+
+before: list[int] = []
+
+
 def listening_backends() -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
             " AND query LIKE 'LISTEN %%' AND pid <> pg_backend_pid()"
         )
-        return [pid for (pid,) in cursor.fetchall()]
+        return [pid for (pid,) in cursor.fetchall() if pid not in before]
 
 
 def test_each_reader_hears_its_own_operation_over_one_connection():

@@ -55,6 +55,8 @@
     values.forEach((value, place) => {
       if (value === null) { open = false; return; }
       text += (open ? "L" : "M") + x(place).toFixed(1) + " " + y(value).toFixed(1);
+      // A reading between two gaps has no line to be on: it is drawn as a dot.
+      if (!open && (values[place + 1] ?? null) === null) text += "h0.01";
       open = true;
     });
     return text;

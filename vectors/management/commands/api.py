@@ -40,7 +40,7 @@ class Command(BaseCommand):
         folder = Path(settings.VECTORS["replica_dir"]) if settings.VECTORS["replica_dir"] else None
         try:
             lock = replica.hold(folder) if folder else None
-            port = replica.free_port(host, port)
+            port, claim = replica.claim_port(host, port)
         except replica.ReplicaError as error:
             raise CommandError(str(error), returncode=error.status) from error
         if folder:
@@ -48,8 +48,9 @@ class Command(BaseCommand):
         try:
             self.serve(host, port, workers, threads, not no_runner)
         finally:
-            if lock:
-                lock.close()
+            for held in (lock, claim):
+                if held:
+                    held.close()
 
     def serve(self, host: str, port: int, workers: int, threads: int, with_runner: bool) -> None:
         import multiprocessing
