@@ -25,6 +25,7 @@ from vectors import (
     points,
     queries,
     search,
+    streams,
     updates,
     vectors,
 )
@@ -34,6 +35,7 @@ PREFIX = "/api/v1/vectors"
 DEFAULT = "default"
 DEFAULT_DIMENSION = 1536
 JSON = ("Content-Type", "application/json")
+NDJSON = ("Content-Type", "application/x-ndjson")
 PROBLEM = ("Content-Type", "application/problem+json")
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,100}\Z")
 
@@ -41,14 +43,16 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,100}\Z")
 class Request:
     """What a call is given: the body is read by it alone, after the caller's role is known to do."""
 
-    __slots__ = ("body", "method", "path", "principal", "query")
+    __slots__ = ("body", "method", "path", "principal", "query", "read")
 
-    def __init__(self, method: str, path: str, query: str, body: bytes, principal):
+    def __init__(self, method: str, path: str, query: str, body: bytes, principal, read=None):
         self.method = method
         self.path = path
         self.query = query
         self.body = body
         self.principal = principal
+        # read(size) of a body that is taken as it comes, lines of JSON; then `body` is empty.
+        self.read = read
 
     def parameters(self, *names: str) -> dict[str, str]:
         """The query string's parameters; InvalidError for others than `names`."""
@@ -64,8 +68,10 @@ class Request:
 
 
 class Response(NamedTuple):
+    """A status, a body (bytes; or an iterable of them with close(), made while it is sent), and headers."""
+
     status: int
-    body: bytes
+    body: object
     headers: tuple = ()
 
 
@@ -92,6 +98,8 @@ def limit_of(parameters: dict[str, str], most: int = 200, default: int = 50) -> 
 
 
 def points_upsert(request: Request, name: str) -> Response:
+    if request.read is not None:
+        return points_stream(request, name)
     body = bodies.decode(bodies.Upsert, request.body)
     most = settings.VECTORS["max_batch_points"]
     if body.points is not None:
@@ -117,6 +125,29 @@ def points_upsert(request: Request, name: str) -> Response:
         )
 
     return answer({"upserted": collections.working_on(name, work), "errors": []})
+
+
+def points_stream(request: Request, name: str) -> Response:
+    """Points line by line, of any number; results line by line."""
+    parameters = request.parameters("namespace", "batch", "results")
+    namespace = parameters.get("namespace", "")
+    no_nul(namespace, "namespace")
+    if len(namespace) > points.NAMESPACE_MOST:
+        raise InvalidError(f"A namespace has up to {points.NAMESPACE_MOST} characters.", field="namespace")
+    most = settings.VECTORS["max_batch_points"]
+    batch = parameters.get("batch", str(min(streams.BATCH_LINES, most)))
+    if not batch.isascii() or not batch.isdigit() or not 1 <= int(batch[:7]) <= most:
+        raise InvalidError(f"batch is between 1 and {most}.", field="batch")
+    if parameters.get("results", "all") not in ("all", "errors"):
+        raise InvalidError("results is all, or errors.", field="results")
+    stream = streams.points_stream(
+        name,
+        request.read,
+        namespace=namespace,
+        batch_lines=int(batch),
+        errors_only=parameters.get("results") == "errors",
+    )
+    return Response(200, stream, (NDJSON,))
 
 
 def points_query(request: Request, name: str) -> Response:
@@ -542,6 +573,8 @@ ROUTES: dict[tuple[str, ...], dict[str, Route]] = {
         "DELETE": Route("simple_delete", OPERATOR, simple_delete),
     },
 }
+# Calls that take NDJSON as it comes.
+STREAMED = ("upsert",)
 UNMATCHED = Route("unmatched", VIEWER, None)
 
 

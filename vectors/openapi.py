@@ -268,10 +268,11 @@ def _operation(method: str, route: endpoints.Route, path: str, tag: str, names: 
     if parameters:
         operation["parameters"] = parameters
     if body is not None:
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": _reference(f"Vectors{body.__name__}Request")}},
-        }
+        content = {"application/json": {"schema": _reference(f"Vectors{body.__name__}Request")}}
+        if route.name in endpoints.STREAMED:
+            content["application/x-ndjson"] = {"schema": _reference("VectorsPointRequest")}
+            answered["content"]["application/x-ndjson"] = {"schema": OBJECT}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 

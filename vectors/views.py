@@ -11,7 +11,7 @@ import os
 import orjson
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.request import RawPostDataException
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.module_loading import import_string
@@ -62,19 +62,22 @@ def endpoint(request: HttpRequest, rest: str = "") -> HttpResponse:
         handler, arguments = endpoints.route(request.method, rest)
         principal = principal_of(request)
         auth.require(principal, handler.role)
+        streamed = handler.name in endpoints.STREAMED and "ndjson" in (request.content_type or "")
         response = handler.call(
             endpoints.Request(
                 request.method,
                 request.path,
                 request.META.get("QUERY_STRING", ""),
-                body_of(request),
+                b"" if streamed else body_of(request),
                 principal,
+                request.read if streamed else None,
             ),
             *arguments,
         )
     except ProblemError as error:
         response = endpoints.problem(error, request_id)
-    answer = HttpResponse(response.body, status=response.status, content_type="application/json")
+    made = HttpResponse if isinstance(response.body, bytes) else StreamingHttpResponse
+    answer = made(response.body, status=response.status, content_type="application/json")
     for key, value in response.headers:
         answer[key] = value
     answer["X-Request-Id"] = request_id

@@ -32,6 +32,37 @@ class InternalError(ProblemError):
     code = "internal"
 
 
+class Streamed:
+    """A body that is made while it is sent; at its end, however it ends, it is closed and finish() called."""
+
+    def __init__(self, parts, finish):
+        self.parts = parts
+        self.finish = finish
+
+    def __iter__(self):
+        try:
+            yield from self.parts
+        except Exception:
+            log.exception("an answer broke off")
+            raise
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        finish, self.finish = self.finish, None
+        if finish is not None:
+            self.parts.close()
+            finish()
+
+    # A server that lets go of an answer without iterating over it must not keep the stream's place.
+    __del__ = close
+
+
+def media_type(environ) -> str:
+    """The Content-Type of a request; granian gives it as any other header."""
+    return environ.get("CONTENT_TYPE") or environ.get("HTTP_CONTENT_TYPE") or ""
+
+
 class Application:
     """WSGI: reads, authenticates, routes, answers, counts, logs."""
 
@@ -87,6 +118,13 @@ class Application:
         except Exception:
             log.exception("request %s %s %s failed", request_id, environ["REQUEST_METHOD"], path)
             response = endpoints.problem(InternalError(), request_id)
+        if type(response.body) is not bytes:
+            start_response(STATUS_LINES[response.status], [("X-Request-Id", request_id), *response.headers])
+            method = environ["REQUEST_METHOD"]
+            return Streamed(
+                response.body,
+                lambda: self.finish(name, method, path, response.status, started, request_id),
+            )
         try:
             status = response.status
             headers = [("X-Request-Id", request_id), ("Content-Length", str(len(response.body)))]
@@ -136,6 +174,12 @@ class Application:
             environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_API_KEY"), self.jwt_key
         )
         auth.require(principal, handler.role)
+        if handler.name in endpoints.STREAMED and "ndjson" in media_type(environ):
+            read = environ["wsgi.input"].read
+            request = endpoints.Request(
+                environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", ""), b"", principal, read
+            )
+            return handler.call(request, *arguments)
         body = self.read(environ) if environ["REQUEST_METHOD"] in ("POST", "PATCH", "PUT") else b""
         request = endpoints.Request(
             environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", ""), body, principal
@@ -150,7 +194,7 @@ class Application:
                 raise bodies.BadJsonError("The Content-Length is not a number.")
             if int(length) > self.max_body:
                 raise bodies.too_large(self.max_body)
-        kind = environ.get("CONTENT_TYPE") or environ.get("HTTP_CONTENT_TYPE") or ""
+        kind = media_type(environ)
         body = environ["wsgi.input"].read(self.max_body + 1)
         if body and kind and "json" not in kind:
             raise bodies.MediaTypeError()

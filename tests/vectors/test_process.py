@@ -191,6 +191,59 @@ def test_role_api_stays_small(serve, tmp_path):
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_a_long_stream_in_little_memory(serve):
+    """Chunked NDJSON through granian: more than a body may hold, results for every line, calls beside it."""
+    server = serve(AINDUS_MAX_BODY_BYTES=str(2**20))
+    server.ready()
+    name = f"streamed-{server.port}"
+    assert server.call("POST", "collections", {"name": name, "dimension": 64})[0] == 201
+    count, vector = 40_000, ",".join(["0.12345678"] * 64)
+    beside = []
+
+    def chunks():
+        for start in range(0, count, 1000):
+            if start == count // 2:
+                beside.append(server.call("POST", f"collections/{name}/count", {})[1]["count"])
+            yield "".join(
+                f'{{"id":"{at}","vector":[{vector}]}}\n' for at in range(start, start + 1000)
+            ).encode()
+
+    def resident():
+        parts = [Path(f"/proc/{pid}/smaps_rollup") for pid in descendants(server.process.pid)]
+        return max(int(part.read_text().split("Pss:")[1].split()[0]) for part in parts if part.exists())
+
+    try:
+        before = resident()
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+        headers = server.headers | {"Content-Type": "application/x-ndjson"}
+        connection.request(
+            "POST", f"/api/v1/vectors/collections/{name}/points", chunks(), headers, encode_chunked=True
+        )
+        response = connection.getresponse()
+        assert response.status == 200
+        found = [json.loads(line) for line in response.read().splitlines()]
+        connection.close()
+        summary = found.pop()["summary"]
+        assert (summary["upserted"], summary["failed"]) == (count, 0)
+        assert [result["line"] for result in found if "line" in result] == list(range(1, count + 1))
+        # What was sent before has been written while the rest was still to come.
+        assert 0 < beside[0] <= count // 2
+        assert resident() - before < 30_000, "KiB more than before a stream of 28 MB"
+        assert server.call("POST", f"collections/{name}/count", {})[1] == {"count": count}
+        # A client that goes away in the middle leaves the place to the next.
+        with socket.create_connection(("127.0.0.1", server.port)) as broken:
+            broken.sendall(
+                f"POST /api/v1/vectors/collections/{name}/points HTTP/1.1\r\nHost: x\r\n"
+                f"Authorization: {server.headers['Authorization']}\r\n"
+                "Content-Type: application/x-ndjson\r\nContent-Length: 1000\r\n\r\n{".encode()
+            )
+            time.sleep(0.3)
+        good = {"Content-Type": "application/x-ndjson"}
+        until(lambda: server.call("POST", f"collections/{name}/points", headers=good)[0] == 200)
+    finally:
+        server.call("DELETE", f"collections/{name}")
+
+
 def test_held_folder_and_taken_port(serve, tmp_path):
     folder = tmp_path / "replica"
     first = serve("--no-runner", AINDUS_REPLICA_DIR=str(folder))

@@ -28,7 +28,7 @@ def call(pool, settings):
             method,
             f"/api/v1/vectors/{path}",
             b"" if body is None else json.dumps(body),
-            content_type="application/json",
+            content_type=headers.pop("Content-Type", "application/json"),
             headers=headers,
         )
         match = urls.urlpatterns[-1].resolve(path)
@@ -57,6 +57,21 @@ def test_the_targets_own_authentication_by_default(call):
         assert json.loads(bad.content)["errors"][0]["field"] == "vector"
     finally:
         assert call("DELETE", "collections/viewed", **bearer).status_code == 204
+
+
+def test_points_line_by_line(call):
+    bearer = {"Authorization": f"Bearer {token()}"}
+    assert call("POST", "collections", {"name": "lined", "dimension": 2}, **bearer).status_code == 201
+    try:
+        lines = {"Content-Type": "application/x-ndjson"}
+        answer = call("POST", "collections/lined/points", {"id": "a", "vector": [1, 2]}, **bearer, **lines)
+        assert answer["Content-Type"] == "application/x-ndjson"
+        result, summary = [json.loads(line) for line in b"".join(answer.streaming_content).splitlines()]
+        assert result == {"line": 1, "id": "a", "status": "upserted"}
+        assert summary["summary"]["upserted"] == 1
+        answer.close()
+    finally:
+        call("DELETE", "collections/lined", **bearer)
 
 
 def test_a_body_over_the_limit(call, settings):
