@@ -23,12 +23,13 @@ class IndexOptions(Body):
     type: Literal["hnsw", "flat"] | None = None
     m: int | None = None
     ef_construction: int | None = None
+    precision: Literal["vector", "halfvec"] | None = None
 
 
 class CollectionCreate(Body):
     name: str
     dimension: int
-    metric: Literal["cosine", "l2", "ip"] = "cosine"
+    metric: Literal["cosine", "l2", "ip", "l1"] = "cosine"
     index: IndexOptions | None = None
     auto_index: bool = True
 

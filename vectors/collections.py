@@ -22,9 +22,13 @@ METRICS = {
     "cosine": ("<=>", "vector_cosine_ops"),
     "l2": ("<->", "vector_l2_ops"),
     "ip": ("<#>", "vector_ip_ops"),
+    "l1": ("<+>", "vector_l1_ops"),
 }
-HNSW_DIMENSION_MOST = 2000
-DEFAULT_INDEX = {"type": "hnsw", "m": 16, "ef_construction": 64}
+# Metrics whose score is the distance, where less is nearer.
+DISTANCES = ("l2", "l1")
+# The most dimensions an index takes, by the precision of the numbers in it.
+INDEX_DIMENSION_MOST = {"vector": 2000, "halfvec": 4000}
+DEFAULT_INDEX = {"type": "hnsw", "m": 16, "ef_construction": 64, "precision": "vector"}
 CACHE_SECONDS = 1.0
 EXACT_COUNT_MOST = 50_000
 
@@ -57,6 +61,13 @@ class Collection:
     def distance(self, vector: str) -> str:
         """SQL of the distance to a placeholder."""
         return f"embedding OPERATOR({self.operator}) {vector}"
+
+    def indexed_distance(self, vector: str) -> str:
+        """SQL of the distance whose order the index that serves gives; at half precision an approximation."""
+        if self.index_built is None or self.index_built.get("precision") != "halfvec":
+            return self.distance(vector)
+        kind = f"halfvec({self.dimension})"
+        return f"embedding::{kind} OPERATOR({self.operator}) {vector}::vector::{kind}"
 
 
 COLUMNS = (
@@ -153,13 +164,15 @@ def working_on(name: str, work):
 
 def index_options(given: dict | None, dimension: int, base: dict | None = None, at: str = "index") -> dict:
     """Complete index options from those given; InvalidError. `base` has what is not given."""
-    options = dict(base or DEFAULT_INDEX)
+    options = DEFAULT_INDEX | (base or {})
     options.update({key: value for key, value in (given or {}).items() if value is not None})
     unknown_keys = set(options) - set(DEFAULT_INDEX)
     if unknown_keys:
         raise InvalidError(f"No such index option: {sorted(unknown_keys)[0][:40]}.", field=at)
     if options["type"] not in ("hnsw", "flat"):
         raise InvalidError("Use type hnsw, or flat for exact search alone.", field=f"{at}.type")
+    if options["precision"] not in INDEX_DIMENSION_MOST:
+        raise InvalidError("precision is vector, or halfvec.", field=f"{at}.precision")
     if not 2 <= options["m"] <= 100:
         raise InvalidError("m is between 2 and 100.", field=f"{at}.m")
     if not max(4, 2 * options["m"]) <= options["ef_construction"] <= 1000:
@@ -170,14 +183,21 @@ def index_options(given: dict | None, dimension: int, base: dict | None = None, 
     return options
 
 
-def indexable(dimension: int, field: str = "dimension") -> None:
-    """InvalidError when no index of this dimension can be built."""
-    if dimension > HNSW_DIMENSION_MOST:
+def indexable(dimension: int, precision: str, at: str = "index.") -> None:
+    """InvalidError when no index of this dimension and precision can be built; `at` leads to the options."""
+    if dimension > INDEX_DIMENSION_MOST["halfvec"]:
         raise InvalidError(
-            f"An hnsw index takes up to {HNSW_DIMENSION_MOST} dimensions, this collection has {dimension}:"
-            " use index type flat (exact search).",
+            f"An hnsw index takes up to {INDEX_DIMENSION_MOST['halfvec']} dimensions, this collection has"
+            f" {dimension}: use index type flat (exact search).",
             code="not_indexable",
-            field=field,
+            field=f"{at}type",
+        )
+    if dimension > INDEX_DIMENSION_MOST[precision]:
+        raise InvalidError(
+            f"An hnsw index of precision vector takes up to {INDEX_DIMENSION_MOST['vector']} dimensions, this"
+            f" collection has {dimension}: use precision halfvec, or type flat (exact search).",
+            code="not_indexable",
+            field=f"{at}precision",
         )
 
 
@@ -198,11 +218,13 @@ def collection_create(
     if metric not in METRICS:
         raise InvalidError(f"The metric is one of {', '.join(METRICS)}.", field="metric")
     given = dict(index or {})
-    if dimension > HNSW_DIMENSION_MOST:
-        if given.get("type") == "hnsw":
-            indexable(dimension, "index.type")
-        given["type"] = "flat"
+    if dimension > INDEX_DIMENSION_MOST["vector"]:
+        given.setdefault("precision", "halfvec")
+    if dimension > INDEX_DIMENSION_MOST["halfvec"]:
+        given.setdefault("type", "flat")
     options = index_options(given, dimension)
+    if options["type"] == "hnsw":
+        indexable(dimension, options["precision"])
     collection_id = ids.uuid7()
     table = sql.SQL(table_of(collection_id))
     statements = [
@@ -241,7 +263,7 @@ def collection_update(*, name: str, auto_index: bool | None = None, index: dict 
     if index is not None:
         options = index_options(index, collection.dimension, collection.index_options)
         if options["type"] == "hnsw":
-            indexable(collection.dimension, "index.type")
+            indexable(collection.dimension, options["precision"])
     with database.pool().connection() as connection:
         connection.db.execute(
             "UPDATE vectors_collection SET index_options = %s, auto_index = coalesce(%s, auto_index),"

@@ -56,7 +56,7 @@ def points_query_groups(
             names = "".join(f", {name}" for name in include)
             result = connection.run(
                 f"SELECT id, distance, value::text{names}"
-                f" FROM ({source} ORDER BY {distance} LIMIT {wanted}) nearest",
+                f" FROM ({source} ORDER BY {collection.indexed_distance('$1')} LIMIT {wanted}) nearest",
                 arguments,
                 formats,
                 prepare=False,

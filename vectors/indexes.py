@@ -19,9 +19,9 @@ JOB_COLUMNS = (
 LOADING = 0.95
 
 
-def graph_bytes(rows: int, dimension: int, m: int) -> int:
+def graph_bytes(rows: int, dimension: int, m: int, precision: str = "vector") -> int:
     """About the memory that a graph of this many rows needs while it is built."""
-    return int(rows * (dimension * 4 + 8 + 2 * m * 16 + 200) * 1.05)
+    return int(rows * (dimension * (2 if precision == "halfvec" else 4) + 8 + 2 * m * 16 + 200) * 1.05)
 
 
 def index_build(*, name: str, options: dict | None = None) -> dict:
@@ -34,7 +34,7 @@ def index_build(*, name: str, options: dict | None = None) -> dict:
                 "flat needs no build: DELETE the index to search exactly.", field="type", code="not_buildable"
             )
         chosen["type"] = "hnsw"
-    collections.indexable(collection.dimension, "type")
+    collections.indexable(collection.dimension, chosen["precision"], "")
     with database.pool().connection() as connection:
         try:
             with connection.db.transaction():
@@ -203,7 +203,9 @@ def index_get(collection: Collection) -> dict:
         "options": built[1],
         "built": {key: value for key, value in (built[0] or {}).items() if key != "name"} or None,
         "auto": built[2],
-        "memory_needed_bytes": graph_bytes(collection.rows, collection.dimension, built[1]["m"]),
+        "memory_needed_bytes": graph_bytes(
+            collection.rows, collection.dimension, built[1]["m"], built[1].get("precision", "vector")
+        ),
         "percent": job["percent"]
         if job and state in ("queued", "building")
         else (100.0 if built[0] else 0.0),

@@ -18,12 +18,14 @@ class Collection(models.Model):
         COSINE = "cosine"
         L2 = "l2"
         IP = "ip"
+        L1 = "l1"
 
     id = IdField("col")
     name = models.CharField(max_length=100, unique=True)
     dimension = models.IntegerField()
     metric = models.CharField(max_length=8, choices=Metric)
-    # What is wished for: {type, m, ef_construction}; what serves queries: the same and its name, or null.
+    # What is wished for: {type, m, ef_construction, precision}; what serves queries: the same and its
+    # name, or null.
     index_options = models.JSONField(default=dict)
     index_built = models.JSONField(null=True)
     auto_index = models.BooleanField(default=True)
@@ -38,7 +40,7 @@ class Collection(models.Model):
                 condition=models.Q(dimension__gte=1, dimension__lte=16000), name="collection_dimension"
             ),
             models.CheckConstraint(
-                condition=models.Q(metric__in=["cosine", "l2", "ip"]), name="collection_metric"
+                condition=models.Q(metric__in=["cosine", "l2", "ip", "l1"]), name="collection_metric"
             ),
         ]
 

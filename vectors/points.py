@@ -208,9 +208,27 @@ def fault(batch: Batch, order, metric: str) -> InvalidError | None:
     return None
 
 
+def too_large_for_half(batch: Batch, order) -> InvalidError | None:
+    """The first point of a batch that an index of half precision cannot take."""
+    for at in order:
+        if max(map(abs, vectors.unpack(batch.packed[at]))) >= vectors.HALF_MOST:
+            return InvalidError(
+                f"This collection's index is of half precision, for numbers below {vectors.HALF_MOST:.0f}:"
+                " scale the vector, or build the index with precision vector.",
+                code="out_of_range",
+                field=batch.places(at)["vector"],
+            )
+    return None
+
+
 def located(batch: Batch, order: list[int], collection: Collection, error) -> InvalidError:
     """The error of a batch that the database refused, with the point and part that is wrong."""
     found = fault(batch, order, collection.metric)
+    if found is None and "halfvec" in (
+        collection.index_options.get("precision"),
+        (collection.index_built or {}).get("precision"),
+    ):
+        found = too_large_for_half(batch, order)
     if found is not None:
         return found
     detail = (error.diag.message_primary or "") if error is not None else "a vector is out of range"

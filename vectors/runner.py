@@ -16,7 +16,7 @@ from psycopg import errors as pg_errors
 from psycopg.types.json import Jsonb
 
 from vectors import database
-from vectors.collections import METRICS, table_of
+from vectors.collections import CACHE_SECONDS, METRICS, table_of
 from vectors.indexes import BUILD, graph_bytes, indexes_drop
 
 log = logging.getLogger("vectors.runner")
@@ -143,7 +143,11 @@ class Runner:
         if serving == index:
             return {"index": index}
         rows = db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-        needed = graph_bytes(rows, dimension, params["m"])
+        precision = params.get("precision", "vector")
+        needed = graph_bytes(rows, dimension, params["m"], precision)
+        column, operators = "embedding", METRICS[metric][1]
+        if precision == "halfvec":
+            column, operators = f"(embedding::halfvec({dimension}))", operators.replace("vector", "halfvec")
         memory_bytes, workers = self.memory(db, needed)
         notices: list[str] = []
         db.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
@@ -154,7 +158,7 @@ class Runner:
         db.execute(f"ALTER TABLE {table} SET (parallel_workers = {workers})")
         try:
             db.execute(
-                f"CREATE INDEX CONCURRENTLY {index} ON {table} USING hnsw (embedding {METRICS[metric][1]})"
+                f"CREATE INDEX CONCURRENTLY {index} ON {table} USING hnsw ({column} {operators})"
                 f" WITH (m = {int(params['m'])}, ef_construction = {int(params['ef_construction'])})"
             )
         finally:
@@ -173,6 +177,7 @@ class Runner:
             "type": "hnsw",
             "m": params["m"],
             "ef_construction": params["ef_construction"],
+            "precision": precision,
             "rows": rows,
             "seconds": seconds,
         }
@@ -184,6 +189,9 @@ class Runner:
         if not served:
             indexes_drop(db, collection_id, keep=serving)
             return None
+        if serving is not None:
+            # Whoever queries by what it remembers of the collection has the old index for as long.
+            time.sleep(CACHE_SECONDS + 0.5)
         indexes_drop(db, collection_id, keep=index)
         return {
             "rows": rows,

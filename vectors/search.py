@@ -11,7 +11,7 @@ import time
 from typing import NamedTuple
 
 from vectors.clauses import Clause, clause_of
-from vectors.collections import Collection
+from vectors.collections import DISTANCES, Collection
 from vectors.database import FLOAT8, INT8, Connection
 from vectors.points import columns, parts, points_count, where
 
@@ -27,8 +27,6 @@ COST_ROW, COST_SCANNED, COST_EF, COST_EF_FILTERED = 1.8, 0.4, 11.0, 22.0
 # Calibrated on 30,000 real texts of 384 dimensions (docs/api.md has the figures).
 WIDTHS = {0.95: (80, 1.5, 6), None: (160, 2.5, 8), 0.99: (320, 4, 12)}
 RECALLS = (*WIDTHS, "exact")
-# Metrics whose score is the distance, where less is nearer.
-DISTANCES = ("l2",)
 
 
 class Place(NamedTuple):
@@ -208,7 +206,7 @@ def run(
             first = len(parameters) + 3
             conditions += f" AND ({distance}, id) > (${first}::float8, ${first + 1})"
         # No index gives the order of a sum, so that one is sorted from all rows.
-        order = f"({distance}) + 0, id" if exact else distance
+        order = f"({distance}) + 0, id" if exact else collection.indexed_distance("$1")
         statement = (
             f"SELECT id, {distance}{columns(include)} FROM {collection.table}"
             f" WHERE {conditions} ORDER BY {order} LIMIT {limit}"

@@ -140,26 +140,28 @@ class Stream:
         """Upsert a batch; what is wrong with single points is left out of it and told."""
 
         def work(collection):
-            good, batch = [], None
+            last = {point.id: number for number, point in items}
+            # Of equal ids the last is written; the others are judged by themselves.
+            good = [
+                (number, point)
+                for number, point in items
+                if last[point.id] == number or self.sound(collection, number, point)
+            ]
             try:
-                good = items
-                batch = points.batch_from_points([point for _, point in items], collection.dimension)
-                upsert(collection, batch)
+                upsert(collection, good)
             except InvalidError as refused:
-                good = [item for item in items if self.sound(collection, *item)]
-                if len(good) == len(items):
-                    for number, _ in items:
-                        self.outcomes[number] = error_of(refused)
+                asked = len(good)
+                good = [item for item in good if self.sound(collection, *item)]
+                if len(good) == asked:
+                    for number, point in good:
+                        self.outcomes[number] = {"id": point.id, **error_of(refused)}
                     return
-                if good:
-                    upsert(
-                        collection,
-                        points.batch_from_points([point for _, point in good], collection.dimension),
-                    )
+                upsert(collection, good)
             for number, point in good:
                 self.outcomes[number] = {"id": point.id, "status": "upserted"}
 
-        def upsert(collection, batch):
+        def upsert(collection, chosen):
+            batch = points.batch_from_points([point for _, point in chosen], collection.dimension)
             database.pool().call(
                 lambda connection: points.points_upsert(
                     connection, collection, namespace=namespace, batch=batch

@@ -16,6 +16,8 @@ from controlplane.errors import InvalidError
 NORM_LEAST = 1e-18
 NORM_MOST = 1e18
 DIMENSION_MOST = 16_000
+# From here on a number rounds to more than half precision holds.
+HALF_MOST = 65_520.0
 
 _packers: dict[int, struct.Struct] = {}
 

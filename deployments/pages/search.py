@@ -144,12 +144,12 @@ def _shown(answer: dict, metric: str) -> dict:
             share = max(0.0, min(1.0, score))
         else:
             share = (score - low) / (high - low) if high > low else 1
-            share = 1 - share if metric == "l2" else share
+            share = 1 - share if metric in ("l2", "l1") else share
         match["bar"] = round(72 * share, 1)
         match["pairs"] = list((match.get("metadata") or {}).items())
     plan = answer.get("plan")
     name = plan.get("type", "") if isinstance(plan, dict) else str(plan or "")
-    return {**answer, "plan_words": PLANS.get(name, name), "higher_is_nearer": metric != "l2"}
+    return {**answer, "plan_words": PLANS.get(name, name), "higher_is_nearer": metric not in ("l2", "l1")}
 
 
 PAGES = [

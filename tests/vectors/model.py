@@ -84,6 +84,7 @@ class Model:
     def __init__(self, dimension: int, metric: str):
         self.dimension = dimension
         self.metric = metric
+        self.less_is_nearer = metric in ("l2", "l1")
         self.points = {}
 
     def upsert(self, namespace, points):
@@ -126,7 +127,7 @@ class Model:
     def groups(self, vector, keys, field, size):
         """[(value, scores)] by the nearest of each, for the scalars that a top-level field holds."""
         found = {}
-        sign = 1 if self.metric == "l2" else -1
+        sign = 1 if self.less_is_nearer else -1
         scores = self.scores(vector, keys)
         for key in sorted(keys, key=lambda key: sign * scores[key[1]]):
             value = self.points[key][2].get(field)
@@ -150,6 +151,8 @@ class Model:
                 found[key[1]] = stored @ wanted / (np.linalg.norm(stored) * np.linalg.norm(wanted))
             elif self.metric == "ip":
                 found[key[1]] = stored @ wanted
+            elif self.metric == "l1":
+                found[key[1]] = np.abs(stored - wanted).sum()
             else:
                 found[key[1]] = np.linalg.norm(stored - wanted)
         return found

@@ -19,7 +19,12 @@ def test_collection_life(client, collection):
     assert found["points"] == 0
     assert found["points_are_exact"] is True
     assert found["index"]["state"] == "none"
-    assert found["index"]["options"] == {"type": "hnsw", "m": 8, "ef_construction": 32}
+    assert found["index"]["options"] == {
+        "type": "hnsw",
+        "m": 8,
+        "ef_construction": 32,
+        "precision": "vector",
+    }
     assert client.get(f"collections/{found['id']}").json["name"] == name
     changed = client.patch(f"collections/{name}", {"auto_index": False, "index": {"m": 10}})
     assert changed.json["index"]["auto"] is False

@@ -280,6 +280,9 @@ def test_bad_filters_are_bounded(client, collection):
         ({"name": "x", "dimension": 3, "index": {"type": "tree"}}, "index.type"),
         ({"name": "x", "dimension": 3, "index": {"lists": 5}}, "index.lists"),
         ({"name": "x", "dimension": 5000, "index": {"type": "hnsw"}}, "index.type"),
+        ({"name": "x", "dimension": 3, "index": {"precision": "bit"}}, "index.precision"),
+        ({"name": "x", "dimension": 2001, "index": {"precision": "vector"}}, "index.precision"),
+        ({"name": "x", "dimension": 4001, "index": {"type": "hnsw", "precision": "halfvec"}}, "index.type"),
     ],
 )
 def test_bad_collections(client, body, field):

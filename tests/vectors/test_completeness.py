@@ -1,6 +1,7 @@
 """k rows come back whenever k rows match, at every selectivity, with the index serving."""
 
 import base64
+import threading
 
 import numpy as np
 import pytest
@@ -109,6 +110,65 @@ def test_the_recall_asked_for(client, filled):
     assert efs["exact"] is None
     body = {"vector": vectors[0].tolist(), "recall": 0.99, "exact": True}
     assert client.post(f"collections/{name}/query", body).json["plan"] == "exact"
+
+
+def test_another_index_while_queries_go_on(client, filled, runner):
+    """From full to half precision: every query is answered by one of the two, quickly and rightly."""
+    name, vectors = filled
+    full = client.get(f"collections/{name}").json["index_bytes"]
+    assert client.post(f"collections/{name}/index", {"precision": "halfvec", "m": 12}).status == 202
+    built, slow, recalls = threading.Event(), [], []
+
+    def ask():
+        at = 0
+        while not built.is_set() or at % 50:
+            vector = vectors[(at * 37) % COUNT]
+            answer = client.post(f"collections/{name}/query", {"vector": vector.tolist(), "include": []}).json
+            recalls.append(recall_of(answer["matches"], vectors, vector, np.arange(COUNT), 10))
+            slow.append(answer["plan"])
+            at += 1
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        runner()
+    finally:
+        built.set()
+        asking.join()
+    index = client.get(f"collections/{name}/index").json
+    assert (index["state"], index["built"]["precision"], index["built"]["m"]) == ("ready", "halfvec", 12)
+    assert client.get(f"collections/{name}").json["index_bytes"] < full
+    assert set(slow) == {"hnsw"}
+    assert np.mean(recalls) >= 0.95
+    half = []
+    for at in range(0, COUNT, 100):
+        answer = client.post(f"collections/{name}/query", {"vector": vectors[at].tolist()}).json
+        assert answer["plan"] == "hnsw"
+        # Scores are those of the vectors as they were sent.
+        assert answer["matches"][0]["score"] == 0
+        half.append(recall_of(answer["matches"], vectors, vectors[at], np.arange(COUNT), 10))
+    assert np.mean(half) >= 0.97
+    huge = {"points": [{"id": "a", "vector": [1.0] * DIMENSION}, {"id": "b", "vector": [7e4] * DIMENSION}]}
+    answer = client.post(f"collections/{name}/points", huge)
+    assert (answer.status, answer.json["errors"][0]["field"]) == (422, "points[1].vector")
+    body = {"vector": vectors[3].tolist(), "group_by": "at", "top_k": 5}
+    assert client.post(f"collections/{name}/query", body).json["plan"] == "hnsw"
+
+
+@pytest.mark.parametrize(
+    ("dimension", "kind", "precision"), [(2000, "hnsw", "vector"), (4000, "hnsw", "halfvec")]
+)
+def test_the_most_dimensions(client, collection, runner, dimension, kind, precision):
+    name = collection(dimension)
+    options = client.get(f"collections/{name}").json["index"]["options"]
+    assert (options["type"], options["precision"]) == (kind, precision)
+    vector = np.random.default_rng(1).normal(size=dimension).tolist()
+    client.post(f"collections/{name}/points", {"points": [{"id": "a", "vector": vector}]})
+    assert client.post(f"collections/{name}/index").status == 202
+    runner()
+    assert client.get(f"collections/{name}/index").json["state"] == "ready"
+    assert client.post(f"collections/{name}/query", {"vector": vector}).json["matches"][0]["id"] == "a"
+    assert client.get(f"collections/{collection(4001)}").json["index"]["options"]["type"] == "flat"
 
 
 def test_what_the_graph_does_not_reach_is_found(client, filled):

@@ -53,7 +53,7 @@ STEPS = st.one_of(
     st.tuples(st.just("delete_namespace"), NAMESPACES, st.none()),
     st.tuples(st.just("count"), st.none() | NAMESPACES, FILTERS),
     st.tuples(st.just("scroll"), st.none() | NAMESPACES, st.tuples(st.integers(1, 4), FILTERS)),
-    st.tuples(st.just("index"), st.none(), st.none()),
+    st.tuples(st.just("index"), st.none(), st.sampled_from(["vector", "halfvec"])),
     st.tuples(st.just("truncate"), st.none(), st.none()),
 )
 WEIGHTED = st.lists(STEPS, min_size=3, max_size=14)
@@ -62,7 +62,7 @@ WEIGHTED = st.lists(STEPS, min_size=3, max_size=14)
 def check_query(answer, model, namespace, vector, top_k, filter):
     keys = model.select(namespace, filter)
     expected = model.scores(vector, keys)
-    nearest = sorted(expected.values(), reverse=model.metric != "l2")[:top_k]
+    nearest = sorted(expected.values(), reverse=not model.less_is_nearer)[:top_k]
     got = answer["matches"]
     assert len(got) == min(top_k, len(keys)), (answer, expected)
     assert [match["score"] for match in got] == pytest.approx(nearest, abs=1e-5)
@@ -86,7 +86,7 @@ def check_pages(client, path, model, namespace, query):
         assert len(answer["matches"]) == query["top_k"]
     keys = model.select(namespace, query.get("filter"))
     assert sorted(point_id for _, point_id in seen) == sorted(key[1] for key in keys)
-    sign = 1 if model.metric == "l2" else -1
+    sign = 1 if model.less_is_nearer else -1
     ranks = [(sign * score, point_id.encode()) for score, point_id in seen]
     assert ranks == sorted(ranks)
 
@@ -117,11 +117,11 @@ def check_recommend(client, path, model, namespace, positive, negative, filter):
         vectors = [vector / np.linalg.norm(vector) for vector in vectors]
     target = vectors[0] if len(vectors) == 1 else 2 * vectors[0] - vectors[1]
     keys = [key for key in model.select(namespace, filter) if key not in examples]
-    nearest = sorted(model.scores(target, keys).values(), reverse=model.metric != "l2")[:3]
+    nearest = sorted(model.scores(target, keys).values(), reverse=not model.less_is_nearer)[:3]
     assert [match["score"] for match in answer.json["matches"]] == pytest.approx(nearest, abs=1e-4)
 
 
-@pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
+@pytest.mark.parametrize("metric", ["cosine", "l2", "ip", "l1"])
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=WEIGHTED)
 def test_sequences(client, runner, metric, steps):
@@ -206,7 +206,7 @@ def test_sequences(client, runner, metric, steps):
                         break
                 assert seen == model.select(namespace, filter)
             elif step == "index":
-                assert client.post(f"{path}/index").status == 202
+                assert client.post(f"{path}/index", {"precision": what}).status == 202
                 runner()
                 assert client.get(f"{path}/index").json["state"] == "ready"
             elif step == "truncate":

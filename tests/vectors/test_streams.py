@@ -4,7 +4,7 @@ import json
 import uuid
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.vectors.test_bad_input import check_problem
@@ -62,6 +62,7 @@ def is_good(line) -> bool:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@example([GOOD, GOOD | {"vector": [0, 0, 0]}, GOOD, GOOD | {"vector": [1]}], 4, True)
 @given(given_lines=st.lists(LINES, max_size=12), batch=st.integers(1, 5), end=st.booleans())
 def test_every_line_has_its_result(client, given_lines, batch, end):
     name = f"s-{uuid.uuid4().hex[:10]}"
