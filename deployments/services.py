@@ -324,7 +324,10 @@ def _submit(
 
 
 def target_destroy(*, target: Target, confirm: str, requested_by: str) -> Operation:
-    """Destroy a target with its data; needs its name as confirmation and protection switched off."""
+    """Destroy a target with its data; needs its name as confirmation and protection switched off.
+
+    A target whose plan was never applied is only forgotten: protection guards data, and it has none.
+    """
     with transaction.atomic():
         held = _lock(target)
         if held.status == TargetStatus.DESTROYED:
@@ -335,7 +338,8 @@ def target_destroy(*, target: Target, confirm: str, requested_by: str) -> Operat
                 field="confirm",
                 code="confirmation_required",
             )
-        if held.deletion_protection:
+        # What was never applied holds no data to protect.
+        if held.deletion_protection and held.status != TargetStatus.PENDING:
             raise ConflictError(
                 f"{held.name} is protected against deletion: it holds data. "
                 'Switch the protection off first: PATCH {"deletion_protection": false}.',
