@@ -41,7 +41,7 @@ def member_add(
     username = username.strip()
     _role(role)
     with transaction.atomic():
-        Project.objects.select_for_update().get(pk=project.pk)
+        Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         user = User.objects.filter(username=username).first()
         if user is None:
             try:
@@ -79,7 +79,7 @@ def member_change_role(*, membership: Membership, role: str, changed_by: str) ->
     """Give a member another role; the last administrator stays one."""
     _role(role)
     with transaction.atomic():
-        Project.objects.select_for_update().get(pk=membership.project_id)
+        Project.objects.select_for_update(no_key=True).get(pk=membership.project_id)
         held = Membership.objects.select_related("user", "project").get(pk=membership.pk)
         if held.role == Role.ADMIN and role != Role.ADMIN and not _others_administer(held):
             raise LastAdminError()
@@ -99,7 +99,7 @@ def member_change_role(*, membership: Membership, role: str, changed_by: str) ->
 def member_remove(*, membership: Membership, removed_by: str) -> None:
     """End a membership; the user stays, as the audit log names it."""
     with transaction.atomic():
-        Project.objects.select_for_update().get(pk=membership.project_id)
+        Project.objects.select_for_update(no_key=True).get(pk=membership.project_id)
         if membership.role == Role.ADMIN and not _others_administer(membership):
             raise LastAdminError()
         audit.record(

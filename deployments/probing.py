@@ -112,7 +112,7 @@ def record_gap() -> None:
         rows = []
         # A round that was killed may have written later than the heartbeat: time never runs backwards.
         targets = Target.objects.filter(known).exclude(status=TargetStatus.DESTROYED)
-        for target in targets.select_for_update():
+        for target in targets.select_for_update(no_key=True):
             at = max(heartbeat.at, target.health_since or heartbeat.at)
             rows.append(_transition(target.pk, None, at, target.health, Health.UNKNOWN, reason))
             Target.objects.filter(pk=target.pk).update(

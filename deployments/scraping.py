@@ -231,7 +231,7 @@ def _read(replica: Replica, answer: Answer) -> Scrape | None:
 def record(replica: Replica, scraped: Scrape, at: datetime) -> None:
     """Store what happened since this replica's last scrape, and its counters for the next."""
     with transaction.atomic():
-        state = ScrapeState.objects.select_for_update().filter(replica=replica).first()
+        state = ScrapeState.objects.select_for_update(no_key=True).filter(replica=replica).first()
         since = state.at if state else replica.created_at
         if at <= since:
             return

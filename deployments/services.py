@@ -85,7 +85,7 @@ def provider_errors():
 
 
 def _lock(target: Target) -> Target:
-    return Target.objects.select_for_update().get(pk=target.pk)
+    return Target.objects.select_for_update(no_key=True).get(pk=target.pk)
 
 
 def _need_running(target: Target, doing: str) -> None:
@@ -109,7 +109,7 @@ def release_create(*, project, image: str = "", config: dict | None = None, note
     config = specs.validated_config(config or {})
     digest = canonical_digest({"image": image, "config": config})
     with transaction.atomic():
-        type(project).objects.select_for_update().get(pk=project.pk)
+        type(project).objects.select_for_update(no_key=True).get(pk=project.pk)
         known = Release.objects.filter(project=project, digest=digest).first()
         if known:
             return known
@@ -161,7 +161,7 @@ def target_create(
     )
     _clean(target)
     with transaction.atomic():
-        type(project).objects.select_for_update().get(pk=project.pk)
+        type(project).objects.select_for_update(no_key=True).get(pk=project.pk)
         clash = Target.objects.filter(project=project, name=name).exclude(status=TargetStatus.DESTROYED)
         if clash.exists():
             raise ConflictError(
@@ -324,7 +324,10 @@ def _submit(
 
 
 def target_destroy(*, target: Target, confirm: str, requested_by: str) -> Operation:
-    """Destroy a target with its data; needs its name as confirmation and protection switched off."""
+    """Destroy a target with its data; needs its name as confirmation and protection switched off.
+
+    A target whose plan was never applied is only forgotten: protection guards data, and it has none.
+    """
     with transaction.atomic():
         held = _lock(target)
         if held.status == TargetStatus.DESTROYED:
@@ -335,7 +338,8 @@ def target_destroy(*, target: Target, confirm: str, requested_by: str) -> Operat
                 field="confirm",
                 code="confirmation_required",
             )
-        if held.deletion_protection:
+        # What was never applied holds no data to protect.
+        if held.deletion_protection and held.status != TargetStatus.PENDING:
             raise ConflictError(
                 f"{held.name} is protected against deletion: it holds data. "
                 'Switch the protection off first: PATCH {"deletion_protection": false}.',
@@ -448,7 +452,7 @@ def rollback_start(*, target: Target, release: Release | None = None, requested_
 def rollout_retry(*, operation: Operation, requested_by: str) -> Operation:
     """Start the rollout of a failed or cancelled operation again, as a new rollout."""
     with transaction.atomic():
-        target = Target.objects.select_for_update().get(pk=operation.input["target"])
+        target = Target.objects.select_for_update(no_key=True).get(pk=operation.input["target"])
         _need_running(target, "a rollout")
         release = Release.objects.get(pk=operation.input["release"])
         _, again = _start_rollout(target, release, operation.kind, requested_by, retry_of=operation)

@@ -110,7 +110,9 @@ class Lease:
 
     def _locked(self) -> Operation:
         held = (
-            Operation.objects.select_for_update().filter(pk=self.operation.pk, lease_token=self.token).first()
+            Operation.objects.select_for_update(no_key=True)
+            .filter(pk=self.operation.pk, lease_token=self.token)
+            .first()
         )
         if held is None:
             raise LeaseLostError(self.operation.pk)
@@ -229,7 +231,7 @@ def take_lease(operation_id: str) -> Lease | None:
     try:
         with transaction.atomic():
             operation = (
-                Operation.objects.select_for_update(skip_locked=True, of=("self",))
+                Operation.objects.select_for_update(skip_locked=True, no_key=True, of=("self",))
                 .filter(~has_older_on_subject(), pk=operation_id, status__in=UNFINISHED)
                 .first()
             )

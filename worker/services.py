@@ -80,7 +80,7 @@ def operation_submit(
 def operation_cancel(*, operation: Operation, requested_by: str) -> Operation:
     """Ask for cancellation: the running step ends, then the handler undoes what it must."""
     with transaction.atomic():
-        held = Operation.objects.select_for_update().get(pk=operation.pk)
+        held = Operation.objects.select_for_update(no_key=True).get(pk=operation.pk)
         if held.is_finished:
             raise ConflictError(f"{held.pk} has ended already ({held.status}).", code="operation_finished")
         if held.cancel_requested_at is None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from deployments.models import Replica, ReplicaStatus, TargetStatus
-from deployments.operations.replicas import ReplicaSet, live_replicas
+from deployments.operations.replicas import ReplicaSet, counted, live_replicas
 from deployments.operations.rolling import RollingOperation
 from worker.engine import database_now
 from worker.handlers import operation
@@ -28,7 +28,7 @@ class HealTarget(RollingOperation):
     def finish(self) -> Outcome:
         with self.atomic():
             self.serves_again()
-        return Done({"replicas": self.count}, f"{self.count} replicas run again")
+        return Done({"replicas": self.count}, f"Serving again with {counted(self.count, 'replica')}")
 
     def take_back(self) -> Outcome:
         """What healed so far stays; replicas that did not come up go, and the next heal waits longer."""

@@ -4,7 +4,7 @@ import secrets
 
 from deployments.models import RUNNING_TARGET, Replica, ReplicaStatus, TargetStatus
 from deployments.operations.base import TargetOperation
-from deployments.operations.replicas import Moving, ReplicaSet, Stuck, live_replicas
+from deployments.operations.replicas import Moving, ReplicaSet, Stuck, counted, live_replicas
 from deployments.providers.base import ABSENT, FAILED, PENDING
 from deployments.services import release_create
 from worker.engine import database_now
@@ -123,7 +123,9 @@ class ProvisionTarget(TargetOperation):
             "release": self.target.release_id,
             "replicas": self.target.desired_replicas,
         }
-        return Done(result, f"{self.target.name} serves with {self.target.desired_replicas} replicas")
+        return Done(
+            result, f"{self.target.name} serves with {counted(self.target.desired_replicas, 'replica')}"
+        )
 
     # The way back
 

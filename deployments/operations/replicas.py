@@ -294,11 +294,12 @@ class ReplicaSet:
                 phrase += f": {slow[0]}"
             return Moving(phrase, min(percent, 99), 0.3)
         if draining:
-            return Moving(f"{len(draining)} old {_noun(draining)} to finish its requests", 99, 0.5)
+            return Moving(f"the requests of {counted(len(draining), 'old replica')} to end", 99, 0.5)
         if len(current) > len(wanted):
             return Moving("old replicas to be replaced", 99, 0.3)
         return Settled()
 
 
-def _noun(replicas: list) -> str:
-    return "replica" if len(replicas) == 1 else "replicas"
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: `1 replica`, `2 replicas`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,6 +1,7 @@
 """target.restart: every replica is replaced by a fresh one of the same release."""
 
 from deployments.models import Replica
+from deployments.operations.replicas import counted
 from deployments.operations.rolling import RollingOperation
 from worker.handlers import operation
 from worker.outcomes import Done, Outcome
@@ -14,4 +15,4 @@ class RestartTarget(RollingOperation):
     def finish(self) -> Outcome:
         with self.atomic():
             self.serves_again()
-        return Done({"replicas": self.count}, f"{self.count} fresh replicas run")
+        return Done({"replicas": self.count}, f"Serving with {counted(self.count, 'fresh replica')}")

@@ -1,5 +1,6 @@
 """target.scale: another number of replicas of the same release."""
 
+from deployments.operations.replicas import counted
 from deployments.operations.rolling import RollingOperation
 from worker.handlers import operation
 from worker.outcomes import Done, Fail, Outcome
@@ -24,7 +25,7 @@ class ScaleTarget(RollingOperation):
     def finish(self) -> Outcome:
         with self.atomic():
             self.serves_again()
-        return Done({"replicas": self.count}, f"{self.count} replicas run")
+        return Done({"replicas": self.count}, f"Serving with {counted(self.count, 'replica')}")
 
     def failed(self, failure: Fail) -> None:
         self._put_back_count()

@@ -255,3 +255,11 @@ def test_what_happened_to_a_target(viewer, world):
     assert len(viewer.get(f"targets/alpha/events?until={moment}").json()["items"]) == 12
     for cursor in ("x", "WzEsMiwzXQ", "WyJub3ciLCJoZWFsdGgiLDFd"):
         assert_problem(viewer.get(f"targets/alpha/events?cursor={cursor}"), 422, field="cursor")
+
+
+def test_a_target_that_was_never_applied_is_forgotten_without_ceremony(operator, admin):
+    name = operator.post("targets?plan_only=true", NEW).json()["target"]["name"]
+    assert_problem(
+        admin.delete(f"targets/{name}", {"confirm": "no"}), 422, "confirmation_required", "confirm"
+    )
+    assert accepted(admin.delete(f"targets/{name}", {"confirm": name}))["kind"] == "target.destroy"
