@@ -12,6 +12,7 @@ import time
 
 from controlplane.errors import ProblemError
 from vectors import database
+from vectors.collections import COUNTED_BYTES_MOST, exact_counts, table_of
 from vectors.endpoints import ROUTES
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -111,12 +112,16 @@ def collection_gauges() -> list[tuple[str, int, int, int]]:
     with database.pool().connection() as connection:
         rows = connection.db.execute(
             "SELECT c.name, greatest(r.reltuples, pg_stat_get_live_tuples(r.oid), 0)::bigint,"
-            " pg_total_relation_size(r.oid), (c.index_built IS NOT NULL)::int FROM vectors_collection c"
+            " pg_total_relation_size(r.oid), (c.index_built IS NOT NULL)::int, c.id, pg_table_size(r.oid)"
+            " FROM vectors_collection c"
             " JOIN pg_class r ON r.relnamespace = 'vectors_data'::regnamespace"
             " AND r.relname = 'p_' || replace(c.id::text, '-', '') ORDER BY c.name"
         ).fetchall()
-    _gauges = (time.monotonic() + GAUGES_SECONDS, rows)
-    return rows
+        small = {row[0]: table_of(row[4]) for row in rows if row[5] <= COUNTED_BYTES_MOST}
+        counts = exact_counts(connection, small)
+    found = [(row[0], counts.get(row[0], row[1]), row[2], row[3]) for row in rows]
+    _gauges = (time.monotonic() + GAUGES_SECONDS, found)
+    return found
 
 
 def text(counters: Counters) -> bytes:

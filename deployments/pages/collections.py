@@ -15,6 +15,7 @@ METRICS = [
     ("cosine", "Cosine", "Angle between vectors. Right for most text embeddings."),
     ("l2", "Euclidean (L2)", "Distance between points."),
     ("ip", "Inner product", "For vectors of length 1, or where length carries meaning."),
+    ("l1", "Manhattan (L1)", "Sum of the differences; outliers weigh less than in L2."),
 ]
 SAMPLE_POINTS = 10
 
@@ -72,6 +73,7 @@ def create(request, name):
             "dimension": given.get("dimension", "384"),
             "metric": given.get("metric", "cosine"),
             "index": given.get("index", "hnsw"),
+            "precision": given.get("precision", ""),
             "m": given.get("m", "16"),
             "ef_construction": given.get("ef_construction", "64"),
         },
@@ -97,6 +99,8 @@ def _collection_body(value: dict) -> dict:
     options: dict = {"type": value["index"]}
     if value["index"] == "hnsw":
         options |= {"m": number(value["m"]), "ef_construction": number(value["ef_construction"])}
+        if value["precision"]:
+            options["precision"] = value["precision"]
     return {
         "name": value["name"].strip(),
         "dimension": number(value["dimension"]),

@@ -300,3 +300,11 @@ def test_the_docs_name_every_route_metric_and_bucket(client):
     names = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert [name for name in names if f"`{name}`" not in text] == []
     assert " ".join(str(most) for most in metrics.BUCKETS) in text
+
+
+def test_a_list_counts_small_collections_exactly(client, collection):
+    name = collection(2)
+    for _ in range(3):
+        upsert(client, name, [{"id": str(n), "vector": [n, 1]} for n in range(7)])
+    found = next(item for item in client.get("collections?limit=200").json["items"] if item["name"] == name)
+    assert (found["points"], found["points_are_exact"]) == (7, True)
