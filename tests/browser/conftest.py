@@ -45,7 +45,9 @@ class Watched:
 
     def _console(self, message):
         # The browser itself reports an answer of 404 or 422; the test that asked for it knows.
-        if message.type == "error" and not re.search(r"status of (404|403|422|503)", message.text):
+        # Leaving a page ends its polls, of which htmx says these two; a failed one says htmx:sendError.
+        expected = r"status of (404|403|422|503)|^htmx:(afterRequest|sendAbort),"
+        if message.type == "error" and not re.search(expected, message.text):
             self.errors.append(message.text)
 
     def _request(self, request, url):
