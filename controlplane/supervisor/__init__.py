@@ -1,1 +1,1 @@
-"""`manage.py up`: PostgreSQL, Redis, web, worker and beat as the children of one process."""
+"""`manage.py up`: PostgreSQL, Redis, web, worker, beat and jobs as the children of one process."""

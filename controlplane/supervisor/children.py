@@ -102,3 +102,17 @@ def beat(layout: embedded.Layout) -> ChildSpec:
         *("--schedule", str(Path(layout.root) / "beat-schedule"), "--pidfile", ""),
         stop_seconds=5,
     )
+
+
+def jobs(layout: embedded.Layout) -> ChildSpec:
+    """Index builds of this installation's own collections, as each replica does its target's.
+
+    A process of role `api`, which loads nothing of the control plane.
+    """
+    return ChildSpec(
+        "jobs",
+        [sys.executable, "-m", "django", "vectors_runner"],
+        role_environment(layout, "api"),
+        folder=str(settings.BASE_DIR),
+        stop_seconds=5,
+    )

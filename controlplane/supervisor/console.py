@@ -11,7 +11,7 @@ from pathlib import Path
 LOG_FILE_BYTES = 10 * 2**20
 LOG_FILES_KEPT = 5
 LONGEST_LINE_BYTES = 64 * 1024
-COLOURS = {"up": 37, "postgres": 34, "redis": 31, "web": 32, "worker": 33, "beat": 35}
+COLOURS = {"up": 37, "postgres": 34, "redis": 31, "web": 32, "worker": 33, "beat": 35, "jobs": 36}
 
 
 class QuietRotatingFileHandler(RotatingFileHandler):

@@ -137,6 +137,7 @@ class Supervisor:
             # After it, because all import much at their start and somebody waits for the page.
             self._launch(children.worker(self.layout))
             self._launch(children.beat(self.layout))
+            self._launch(children.jobs(self.layout))
         except BaseException:
             # It is stored hashed by now: a start that fails after this must not swallow it.
             if password:
@@ -164,7 +165,7 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         # No new requests and no new messages first; then what runs may end.
-        await asyncio.gather(self._stop_child("web"), self._stop_child("beat"))
+        await asyncio.gather(*(self._stop_child(name) for name in ("web", "beat", "jobs")))
         await self._stop_child("worker")
         if self._signals < 2:
             await asyncio.to_thread(self._run_stop_hooks)

@@ -115,8 +115,13 @@ class Installation:
     def child(self, name: str) -> int:
         """The process id of a child's leader."""
         words = {"postgres": "bin/postgres", "redis": "redis-server", "web": "granian", "beat": " beat "}
-        words["worker"] = " worker "
-        pids = [pid for pid, command in processes_of(self.data).items() if words[name] in command]
+        words |= {"worker": " worker ", "jobs": "-m django vectors_runner"}
+        pids = [
+            pid
+            for pid, command in processes_of(self.data).items()
+            # A replica's own runner dies with its replica, and is no child of the supervisor.
+            if words[name] in command and "--parent" not in command
+        ]
         return min(pids) if pids else 0
 
     def close(self) -> None:

@@ -57,6 +57,24 @@ def test_a_second_start_is_refused_with_the_address(running):
     assert "Traceback" not in done.stderr
 
 
+def test_an_index_of_the_installations_own_collection_is_built(running):
+    key = running.manage("create_api_key", "jobs", "--role", "admin").stdout.strip()
+
+    def call(path, body=None):
+        request = urllib.request.Request(
+            f"{running.url}/api/v1/vectors/collections{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    call("", {"name": "own", "dimension": 2})
+    call("/own/points", {"points": [{"id": str(n), "vector": [n, 1]} for n in range(50)]})
+    call("/own/index", {})
+    wait_for(lambda: call("/own/index")["state"] == "ready", 30, "the index is built")
+
+
 def test_the_doctor_finds_all_parts_well(running):
     wait_for(
         lambda: running.manage("doctor").returncode == 0, 20, "the doctor finds beat's first sign of life"
@@ -74,9 +92,9 @@ def test_a_key_is_printed_alone(running):
     assert done.stdout.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["postgres", "redis", "web", "worker", "beat"])
+@pytest.mark.parametrize("name", ["postgres", "redis", "web", "worker", "beat", "jobs"])
 def test_a_killed_child_is_started_again_alone(running, name):
-    everyone = ("postgres", "redis", "web", "worker", "beat")
+    everyone = ("postgres", "redis", "web", "worker", "beat", "jobs")
     wait_for(lambda: all(running.child(other) for other in everyone), 15, "all children run")
     others = {other: running.child(other) for other in everyone}
     killed = others.pop(name)
