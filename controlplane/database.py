@@ -1,6 +1,6 @@
 """A database URL as Django's settings, without Django, so that role `api` can share it."""
 
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 
 def database_settings(url: str, *, pool: bool = False) -> dict:
@@ -28,3 +28,16 @@ def database_settings(url: str, *, pool: bool = False) -> dict:
         settings["CONN_MAX_AGE"] = None
         settings["CONN_HEALTH_CHECKS"] = True
     return settings
+
+
+def conninfo(database: dict, *, without: tuple[str, ...] = ()) -> str:
+    """The libpq connection string of a DATABASES entry, less the options that the caller sets itself."""
+    options = {key: value for key, value in database["OPTIONS"].items() if key not in ("pool", *without)}
+    parts = {
+        "dbname": database["NAME"],
+        "user": database["USER"],
+        "password": database["PASSWORD"],
+        "host": database["HOST"],
+        "port": database["PORT"],
+    }
+    return make_conninfo(**{key: value for key, value in parts.items() if value}, **options)

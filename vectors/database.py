@@ -16,6 +16,7 @@ import time
 import psycopg
 from psycopg import pq
 
+from controlplane.database import conninfo
 from controlplane.errors import ConflictError, InvalidError, ProblemError, UnavailableError
 
 log = logging.getLogger("vectors.database")
@@ -224,20 +225,8 @@ _lock = threading.Lock()
 def conninfo_from_settings() -> str:
     """The libpq connection string of Django's default database (a test run's own while tests run)."""
     from django.db import connections
-    from psycopg.conninfo import make_conninfo
 
-    settings = connections["default"].settings_dict
-    options = {
-        key: value for key, value in settings["OPTIONS"].items() if key not in ("pool", "connect_timeout")
-    }
-    parts = {
-        "dbname": settings["NAME"],
-        "user": settings["USER"],
-        "password": settings["PASSWORD"],
-        "host": settings["HOST"],
-        "port": settings["PORT"],
-    }
-    return make_conninfo(**{key: value for key, value in parts.items() if value}, **options)
+    return conninfo(connections["default"].settings_dict, without=("connect_timeout",))
 
 
 def pool() -> Pool:

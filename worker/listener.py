@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager, suppress
 
 import psycopg
 from django.conf import settings
-from psycopg.conninfo import make_conninfo
 
+from controlplane.database import conninfo
 from worker.engine import CHANNEL
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ class _Listener:
     async def run(self) -> None:
         while True:
             try:
-                connection = await psycopg.AsyncConnection.connect(_conninfo(), autocommit=True)
+                where = conninfo(settings.DATABASES["default"])
+                connection = await psycopg.AsyncConnection.connect(where, autocommit=True)
                 async with connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     # What was announced before we listened is looked up now.
@@ -63,19 +64,6 @@ class _Listener:
                 log.warning("listening for operation events was interrupted: %s", error)
                 self.tell(None)
             await asyncio.sleep(RECONNECT_SECONDS)
-
-
-def _conninfo() -> str:
-    database = settings.DATABASES["default"]
-    options = {key: value for key, value in database["OPTIONS"].items() if key != "pool"}
-    return make_conninfo(
-        dbname=database["NAME"],
-        user=database["USER"] or None,
-        password=database["PASSWORD"] or None,
-        host=database["HOST"] or None,
-        port=database["PORT"] or None,
-        **options,
-    )
 
 
 @asynccontextmanager
