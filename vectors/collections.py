@@ -234,8 +234,10 @@ def collection_create(
             'CREATE TABLE {} (namespace text COLLATE "C" NOT NULL DEFAULT \'\', id text COLLATE "C" NOT NULL,'
             " embedding vector({}) NOT NULL, content text, metadata jsonb NOT NULL DEFAULT '{{}}',"
             " created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now(),"
+            " epoch integer NOT NULL DEFAULT 0,"
             " PRIMARY KEY (namespace, id))"
         ).format(table, sql.Literal(dimension)),
+        sql.SQL("CREATE INDEX {} ON {} (epoch)").format(sql.Identifier(f"e_{collection_id.hex}"), table),
         # The pending list makes loading faster by two thirds; queries read all of it, so it is kept short.
         sql.SQL(
             "CREATE INDEX ON {} USING gin (metadata jsonb_path_ops)"
@@ -292,7 +294,8 @@ def collection_delete(*, name: str) -> None:
         )
         with connection.db.transaction():
             connection.db.execute("SET LOCAL lock_timeout = '10s'")
-            connection.db.execute("DELETE FROM vectors_job WHERE collection_id = %s", [collection.id])
+            for dependent in ("vectors_job", "vectors_alias", "vectors_recall"):
+                connection.db.execute(f"DELETE FROM {dependent} WHERE collection_id = %s", [collection.id])
             connection.db.execute("DELETE FROM vectors_collection WHERE id = %s", [collection.id])
             connection.db.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.SQL(collection.table)))
     collection_forget(name)

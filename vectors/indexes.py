@@ -1,22 +1,15 @@
-"""Indexes: asking for a build, how far it is, and what it will take."""
-
-import datetime
+"""Indexes: asking for a build, dropping one, and what one will take."""
 
 from psycopg import errors as pg_errors
 from psycopg.types.json import Jsonb
 
 from controlplane import ids
-from controlplane.errors import ConflictError, InvalidError, NotFoundError
+from controlplane.errors import ConflictError, InvalidError
 from vectors import collections, database
 from vectors.collections import Collection
+from vectors.jobs import records
 
 BUILD = "index.build"
-JOB_COLUMNS = (
-    "j.id, c.name, j.kind, j.state, j.params, j.result, j.error, j.attempt, j.created_at, j.started_at,"
-    " j.finished_at, j.collection_id"
-)
-# The share of a build that loading the rows into the graph takes; validation is the rest.
-LOADING = 0.95
 
 
 def graph_bytes(rows: int, dimension: int, m: int, precision: str = "vector") -> int:
@@ -58,7 +51,7 @@ def index_build(*, name: str, options: dict | None = None) -> dict:
         except pg_errors.ForeignKeyViolation:
             raise collections.unknown(name) from None
     collections.collection_forget(name)
-    return job_get(ids.encode("job", job_id))
+    return records.job_get(ids.encode("job", job_id))
 
 
 def index_delete(*, name: str) -> None:
@@ -70,10 +63,7 @@ def index_delete(*, name: str) -> None:
             " WHERE collection_id = %s AND kind = %s AND state IN ('queued', 'running')",
             [collection.id, BUILD],
         )
-        connection.db.execute(
-            "SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index WHERE relid = to_regclass(%s)",
-            [collection.table],
-        )
+        records.builds_stop(connection, collection.id)
         connection.db.execute(
             "UPDATE vectors_collection SET index_built = NULL, auto_index = false, updated_at = now()"
             " WHERE id = %s",
@@ -95,97 +85,15 @@ def indexes_drop(db, collection_id, keep: str | None) -> None:
         db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
 
 
-def _job(row) -> dict:
-    return {
-        "id": ids.encode("job", row[0]),
-        "collection": row[1],
-        "kind": row[2],
-        "state": row[3],
-        "params": row[4],
-        "result": row[5],
-        "error": row[6],
-        "attempt": row[7],
-        "created_at": row[8],
-        "started_at": row[9],
-        "finished_at": row[10],
-    }
-
-
-def _with_progress(connection, row) -> dict:
-    """The job with percent, phase and time left; what runs is asked of PostgreSQL itself."""
-    job = _job(row)
-    job["percent"] = 100.0 if job["state"] == "succeeded" else 0.0
-    job["phase"], job["seconds_left"] = None, None
-    if job["state"] != "running":
-        return job
-    progress = connection.db.execute(
-        "SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total, now()"
-        " FROM pg_stat_progress_create_index"
-        " WHERE relid = to_regclass(%s) ORDER BY pid LIMIT 1",
-        [collections.table_of(row[11])],
-    ).fetchone()
-    if progress is None:
-        return job
-    phase, blocks, blocks_all, tuples, tuples_all, now = progress
-    job["phase"] = phase
-    done = max(blocks / blocks_all if blocks_all else 0.0, tuples / tuples_all if tuples_all else 0.0)
-    if "validat" in phase or "old snapshots" in phase:
-        job["percent"] = round(100 * (LOADING + (1 - LOADING) * min(done, 1) / 2), 1)
-    elif "loading" in phase or "building" in phase:
-        job["percent"] = round(100 * LOADING * min(done, 1), 1)
-    if job["started_at"] and job["percent"] >= 1:
-        spent = (now - job["started_at"]) / datetime.timedelta(seconds=1)
-        job["seconds_left"] = round(spent * (100 / job["percent"] - 1), 1)
-    return job
-
-
-def job_get(public_id: str) -> dict:
-    """A job with its progress; NotFoundError."""
-    try:
-        job_id = ids.decode("job", public_id)
-    except ValueError:
-        raise NotFoundError("There is no such job.", code="unknown_job") from None
-    with database.pool().connection() as connection:
-        row = connection.db.execute(
-            f"SELECT {JOB_COLUMNS} FROM vectors_job j JOIN vectors_collection c ON c.id = j.collection_id"
-            " WHERE j.id = %s",
-            [job_id],
-        ).fetchone()
-        if row is None:
-            raise NotFoundError("There is no such job.", code="unknown_job")
-        return _with_progress(connection, row)
-
-
-def job_list(*, limit: int, after: str = "") -> tuple[list[dict], str | None]:
-    """Jobs, the newest first, and the id to go on after."""
-    condition, parameters = "", []
-    if after:
-        try:
-            parameters.append(ids.decode("job", after))
-        except ValueError:
-            raise InvalidError(
-                "This is no cursor of a former answer.", code="invalid_cursor", field="cursor"
-            ) from None
-        condition = "WHERE j.id < %s"
-    with database.pool().connection() as connection:
-        rows = connection.db.execute(
-            f"SELECT {JOB_COLUMNS} FROM vectors_job j JOIN vectors_collection c ON c.id = j.collection_id"
-            f" {condition} ORDER BY j.id DESC LIMIT %s",
-            [*parameters, limit + 1],
-        ).fetchall()
-        items = [_with_progress(connection, row) for row in rows[:limit]]
-    return items, items[-1]["id"] if len(rows) > limit else None
-
-
 def index_get(collection: Collection) -> dict:
     """The index's state: none, queued, building, ready or failed (`job` says why), and what a build needs."""
     with database.pool().connection() as connection:
         row = connection.db.execute(
-            f"SELECT {JOB_COLUMNS} FROM vectors_job j JOIN vectors_collection c ON c.id = j.collection_id"
-            " WHERE j.collection_id = %s AND j.kind = %s ORDER BY j.id DESC LIMIT 1",
+            f"SELECT {records.COLUMNS} FROM {records.SOURCE} WHERE j.collection_id = %s AND j.kind = %s"
+            " ORDER BY j.id DESC LIMIT 1",
             [collection.id, BUILD],
         ).fetchone()
-        job = _with_progress(connection, row) if row else None
+        job = records.with_progress(connection, row) if row else None
         built = connection.db.execute(
             "SELECT index_built, index_options, auto_index FROM vectors_collection WHERE id = %s",
             [collection.id],

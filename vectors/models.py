@@ -19,6 +19,8 @@ class Collection(models.Model):
         L2 = "l2"
         IP = "ip"
         L1 = "l1"
+        HAMMING = "hamming"
+        JACCARD = "jaccard"
 
     id = IdField("col")
     name = models.CharField(max_length=100, unique=True)
@@ -29,6 +31,12 @@ class Collection(models.Model):
     index_options = models.JSONField(default=dict)
     index_built = models.JSONField(null=True)
     auto_index = models.BooleanField(default=True)
+    # Every write stamps its rows with it; indexes cover ranges of it. See vectors/segments.py.
+    epoch = models.IntegerField(default=0, db_default=0)
+    # Declared metadata fields [{name, type}], each with an index of its own.
+    fields = models.JSONField(default=list, db_default=Value([], models.JSONField()))
+    # The text search configuration of content; null: no full-text search.
+    text_language = models.CharField(max_length=63, null=True)
     # What a vendor's client said of it and reads again; see vectors/attributes.py.
     attributes = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
     created_at = models.DateTimeField(auto_now_add=True)
@@ -37,15 +45,52 @@ class Collection(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(dimension__gte=1, dimension__lte=16000), name="collection_dimension"
+                condition=models.Q(dimension__gte=1, dimension__lte=64000), name="collection_dimension"
             ),
             models.CheckConstraint(
-                condition=models.Q(metric__in=["cosine", "l2", "ip", "l1"]), name="collection_metric"
+                condition=models.Q(metric__in=["cosine", "l2", "ip", "l1", "hamming", "jaccard"]),
+                name="collection_metric",
             ),
         ]
 
     def __str__(self):
         return self.name
+
+
+class Alias(models.Model):
+    """A name that stands for a collection and is switched to another in one step."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    collection = models.ForeignKey(Collection, models.CASCADE, related_name="aliases")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self):
+        return self.name
+
+
+class RecallSample(models.Model):
+    """One measurement of what an index finds of what exact search finds, on points of the collection."""
+
+    collection = models.ForeignKey(Collection, models.CASCADE, related_name="recall_samples")
+    at = models.DateTimeField(auto_now_add=True)
+    k = models.IntegerField()
+    queries = models.IntegerField()
+    # The recall that was asked for; null: the default.
+    asked = models.FloatField(null=True)
+    recall = models.FloatField()
+    ef = models.IntegerField(null=True)
+    plan = models.CharField(max_length=16)
+    points = models.BigIntegerField()
+    p50_ms = models.FloatField()
+    exact_p50_ms = models.FloatField()
+
+    class Meta:
+        db_table = "vectors_recall"
+        indexes = [models.Index(fields=["collection", "at"], name="vectors_recall_at")]
+
+    def __str__(self):
+        return f"{self.recall:.4f} at {self.at}"
 
 
 class ApiKey(models.Model):
@@ -93,6 +138,8 @@ class Job(models.Model):
     kind = models.CharField(max_length=32)
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     params = models.JSONField(default=dict)
+    # What the handler tells of its work: {rows, rows_total, bytes, bytes_total, ...}.
+    progress = models.JSONField(null=True)
     result = models.JSONField(null=True)
     error = models.TextField(default="")
     attempt = models.IntegerField(default=0)

@@ -3,6 +3,7 @@
 import msgspec
 
 from vectors import bodies, endpoints
+from vectors.calls.base import Route
 
 STRING, NUMBER, INTEGER, BOOLEAN = ({"type": kind} for kind in ("string", "number", "integer", "boolean"))
 OBJECT = {"type": "object", "additionalProperties": True}
@@ -60,6 +61,8 @@ SCHEMAS = {
         state={"enum": ["queued", "running", "succeeded", "failed", "cancelled"]},
         percent={"type": ["number", "null"]},
         seconds_left={"type": ["number", "null"]},
+        phase=NULLABLE,
+        progress={"type": ["object", "null"], "additionalProperties": True},
         error=STRING,
     ),
     "VectorsApiKey": _object(id=STRING, name=STRING, role=STRING),
@@ -212,6 +215,7 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
     ),
     "jobs_list": ("List jobs", None, 200, _page(_job)),
     "jobs_get": ("Show a job", None, 200, _job),
+    "jobs_cancel": ("Stop a job", None, 200, _job),
     "keys_list": ("List the target's own API keys", None, 200, _page(_reference("VectorsApiKey"))),
     "keys_create": (
         "Make an API key of the target",
@@ -239,7 +243,7 @@ def paths(prefix: str, tag: str) -> dict:
     return found
 
 
-def _operation(method: str, route: endpoints.Route, path: str, tag: str, names: list[str]) -> dict:
+def _operation(method: str, route: Route, path: str, tag: str, names: list[str]) -> dict:
     summary, body, status, answer = CALLS[route.name]
     words = path.removeprefix("/api/v1/").replace("-", "_").replace("{", "by_").replace("}", "").split("/")
     parameters = [{"in": "path", "name": name, "required": True, "schema": STRING} for name in names]
@@ -269,7 +273,7 @@ def _operation(method: str, route: endpoints.Route, path: str, tag: str, names: 
         operation["parameters"] = parameters
     if body is not None:
         content = {"application/json": {"schema": _reference(f"Vectors{body.__name__}Request")}}
-        if route.name in endpoints.STREAMED:
+        if "ndjson" in route.takes:
             content["application/x-ndjson"] = {"schema": _reference("VectorsPointRequest")}
             answered["content"]["application/x-ndjson"] = {"schema": OBJECT}
         operation["requestBody"] = {"required": True, "content": content}

@@ -12,12 +12,15 @@ import socket
 import time
 
 import psycopg
+from django.utils.module_loading import import_string
 from psycopg import errors as pg_errors
 from psycopg.types.json import Jsonb
 
+from controlplane import ids
+from controlplane.errors import ProblemError
 from vectors import database
-from vectors.collections import CACHE_SECONDS, METRICS, table_of
-from vectors.indexes import BUILD, graph_bytes, indexes_drop
+from vectors.indexes import BUILD
+from vectors.jobs.work import CancelledError, FailedError, Work
 
 log = logging.getLogger("vectors.runner")
 
@@ -25,6 +28,11 @@ POLL_SECONDS = 1.0
 CONNECTION_CHECK = "1s"
 ATTEMPTS_MOST = 5
 LOCK_CLASS = 0x41494E44
+# The function that does the jobs of a kind, given its Work: the result, or None when it was cancelled.
+# Imported when first needed, because some bring libraries that most runners never need.
+HANDLERS = {
+    BUILD: "vectors.jobs.builds.build",
+}
 
 
 def lock_key(job_id) -> int:
@@ -88,21 +96,22 @@ class Runner:
             "UPDATE vectors_job j SET state = 'running', attempt = attempt + 1, runner = %s,"
             " started_at = now() FROM vectors_collection c"
             " WHERE j.id = %s AND j.state IN ('queued', 'running') AND c.id = j.collection_id"
-            " RETURNING j.kind, j.params, j.attempt, c.id, c.name, c.dimension, c.metric",
+            " RETURNING j.id, j.kind, j.params, c.id, c.name, c.dimension, c.metric, j.attempt,"
+            " coalesce(j.progress, '{}')",
             [self.name, job_id],
         ).fetchone()
         if row is None:
             return False
-        kind, params, attempt, collection_id, name, dimension, metric = row
-        log.info("job %s %s of %s: attempt %d", job_id, kind, name, attempt)
+        work = Work(db, *row, memory_mib=self.memory_mib)
+        log.info("job %s %s of %s: attempt %d", job_id, work.kind, work.collection, work.attempt)
         try:
-            if attempt > ATTEMPTS_MOST:
-                raise RuntimeError(
+            if work.attempt > ATTEMPTS_MOST:
+                raise FailedError(
                     f"Given up: {ATTEMPTS_MOST} runners died of it; see the server's log and memory."
                 )
-            if kind != BUILD:
-                raise RuntimeError(f"This version knows no jobs of kind {kind}.")
-            result = self.build(db, job_id, collection_id, dimension, metric, params)
+            if work.kind not in HANDLERS:
+                raise FailedError(f"This version knows no jobs of kind {work.kind}.")
+            result = import_string(HANDLERS[work.kind])(work)
         except KeyboardInterrupt:
             with self.connect() as other:
                 other.execute(
@@ -111,12 +120,19 @@ class Runner:
                     [job_id],
                 )
             raise
+        except CancelledError:
+            log.info("job %s was cancelled", job_id)
         except (pg_errors.OperationalError, pg_errors.InterfaceError) as error:
             if db.broken or db.closed:
                 raise
             self.finish(db, job_id, "failed", error=str(error).strip())
-        except (psycopg.Error, RuntimeError) as error:
+        except (psycopg.Error, FailedError, ProblemError) as error:
             self.finish(db, job_id, "failed", error=str(error).strip())
+        except Exception:
+            log.exception("job %s failed", job_id)
+            self.finish(
+                db, job_id, "failed", error=f"A defect of this server; its log has the cause at {job_id}."
+            )
         else:
             if result is not None:
                 self.finish(db, job_id, "succeeded", result=result)
@@ -130,90 +146,6 @@ class Runner:
             [state, Jsonb(result) if result is not None else None, error[:2000], job_id],
         )
         (log.warning if error else log.info)("job %s %s %s", job_id, state, error)
-
-    def build(self, db, job_id, collection_id, dimension: int, metric: str, params: dict) -> dict | None:
-        """Build an index beside the one that serves, then let it serve; None when the job was cancelled."""
-        table = table_of(collection_id)
-        built = db.execute(
-            "SELECT index_built FROM vectors_collection WHERE id = %s", [collection_id]
-        ).fetchone()
-        serving = built[0]["name"] if built and built[0] else None
-        indexes_drop(db, collection_id, keep=serving)
-        index = f"v_{job_id.hex}"
-        if serving == index:
-            return {"index": index}
-        rows = db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-        precision = params.get("precision", "vector")
-        needed = graph_bytes(rows, dimension, params["m"], precision)
-        column, operators = "embedding", METRICS[metric][1]
-        if precision == "halfvec":
-            column, operators = f"(embedding::halfvec({dimension}))", operators.replace("vector", "halfvec")
-        memory_bytes, workers = self.memory(db, needed)
-        notices: list[str] = []
-        db.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
-        started = time.monotonic()
-        db.execute(f"SET maintenance_work_mem = '{memory_bytes // 1024}kB'")
-        db.execute(f"SET max_parallel_maintenance_workers = {workers}")
-        # The planner gives a build workers by the table's size alone; small ones gain as well.
-        db.execute(f"ALTER TABLE {table} SET (parallel_workers = {workers})")
-        try:
-            db.execute(
-                f"CREATE INDEX CONCURRENTLY {index} ON {table} USING hnsw ({column} {operators})"
-                f" WITH (m = {int(params['m'])}, ef_construction = {int(params['ef_construction'])})"
-            )
-        finally:
-            if not db.broken and not db.closed:
-                db.execute(f"ALTER TABLE IF EXISTS {table} RESET (parallel_workers)")
-        db.execute(
-            "SELECT gin_clean_pending_list(indexrelid) FROM pg_index JOIN pg_class ON oid = indexrelid"
-            " WHERE indrelid = to_regclass(%s) AND relam = (SELECT oid FROM pg_am WHERE amname = 'gin')",
-            [table],
-        )
-        db.execute(f"ANALYZE {table}")
-        seconds = round(time.monotonic() - started, 3)
-        spilled = next((text for text in notices if "no longer fits" in text), None)
-        kept = {
-            "name": index,
-            "type": "hnsw",
-            "m": params["m"],
-            "ef_construction": params["ef_construction"],
-            "precision": precision,
-            "rows": rows,
-            "seconds": seconds,
-        }
-        served = db.execute(
-            "UPDATE vectors_collection c SET index_built = %s, updated_at = now() WHERE id = %s AND EXISTS"
-            " (SELECT 1 FROM vectors_job WHERE id = %s AND state = 'running')",
-            [Jsonb(kept), collection_id, job_id],
-        ).rowcount
-        if not served:
-            indexes_drop(db, collection_id, keep=serving)
-            return None
-        if serving is not None:
-            # Whoever queries by what it remembers of the collection has the old index for as long.
-            time.sleep(CACHE_SECONDS + 0.5)
-        indexes_drop(db, collection_id, keep=index)
-        return {
-            "rows": rows,
-            "seconds": seconds,
-            "memory_bytes": memory_bytes,
-            "memory_needed_bytes": needed,
-            "warning": (
-                f"The graph did not fit in {memory_bytes >> 20} MiB, which makes building slow: raise"
-                " AINDUS_INDEX_MEMORY_MIB or the server's maintenance_work_mem."
-                if spilled
-                else None
-            ),
-        }
-
-    def memory(self, db, needed: int) -> tuple[int, int]:
-        """(maintenance_work_mem in bytes, parallel workers): what the graph needs, up to the limit."""
-        kib, workers = db.execute(
-            "SELECT (SELECT reset_val::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'),"
-            " (SELECT reset_val::int FROM pg_settings WHERE name = 'max_parallel_maintenance_workers')"
-        ).fetchone()
-        limit = self.memory_mib * 2**20 or kib * 1024
-        return max(min(needed + 16 * 2**20, limit), 16 * 2**20), workers
 
     def queue_due(self, db) -> None:
         """Queue builds of collections that have grown past the limit and are not written any more."""
@@ -238,15 +170,9 @@ class Runner:
                     "INSERT INTO vectors_job"
                     " (id, collection_id, kind, state, params, error, attempt, runner, created_at)"
                     " VALUES (%s, %s, %s, 'queued', %s, '', 0, '', now()) ON CONFLICT DO NOTHING",
-                    [_new_id(), collection_id, BUILD, Jsonb(options)],
+                    [ids.uuid7(), collection_id, BUILD, Jsonb(options)],
                 )
         self._writes = seen
-
-
-def _new_id():
-    from controlplane import ids
-
-    return ids.uuid7()
 
 
 def main(alive=lambda: True) -> None:

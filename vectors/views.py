@@ -19,7 +19,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from controlplane.errors import ForbiddenError, NotFoundError, ProblemError
 from vectors import auth, bodies, endpoints
-from vectors.endpoints import REQUEST_ID
+from vectors.calls.base import REQUEST_ID, Request
 
 log = logging.getLogger("vectors.api")
 
@@ -62,9 +62,9 @@ def endpoint(request: HttpRequest, rest: str = "") -> HttpResponse:
         handler, arguments = endpoints.route(request.method, rest)
         principal = principal_of(request)
         auth.require(principal, handler.role)
-        streamed = handler.name in endpoints.STREAMED and "ndjson" in (request.content_type or "")
+        streamed = any(word in (request.content_type or "") for word in handler.takes)
         response = handler.call(
-            endpoints.Request(
+            Request(
                 request.method,
                 request.path,
                 request.META.get("QUERY_STRING", ""),

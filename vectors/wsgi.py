@@ -16,11 +16,12 @@ from django.conf import settings  # noqa: E402
 
 from controlplane.errors import ProblemError  # noqa: E402
 from vectors import auth, bodies, endpoints, metrics, probes  # noqa: E402
+from vectors.calls import base  # noqa: E402
 
 log = logging.getLogger("vectors.api")
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 # Dialects mounted below the prefix; below the root they are no prefix of this API's anyway.
-DIALECTS = (f"{endpoints.PREFIX}/pinecone", f"{endpoints.PREFIX}/qdrant")
+DIALECTS = (f"{base.PREFIX}/pinecone", f"{base.PREFIX}/qdrant")
 PROBES = {"/health": "health", "/ready": "ready", "/metrics": "metrics"}
 PROBE_NAMES = frozenset(PROBES.values())
 
@@ -97,12 +98,12 @@ class Application:
     def __call__(self, environ, start_response):
         path = environ["PATH_INFO"]
         name = "other"
-        if (not path.startswith(endpoints.PREFIX) and path not in PROBES) or path.startswith(DIALECTS):
+        if (not path.startswith(base.PREFIX) and path not in PROBES) or path.startswith(DIALECTS):
             return self.through_django(environ, start_response, path)
         started = time.perf_counter()
         self.counters.begin()
         request_id = environ.get("HTTP_X_REQUEST_ID")
-        if not request_id or not endpoints.REQUEST_ID.match(request_id):
+        if not request_id or not base.REQUEST_ID.match(request_id):
             request_id = os.urandom(8).hex()
         status = 500
         try:
@@ -110,7 +111,7 @@ class Application:
                 name = PROBES[path]
                 response = self.probe(name)
             else:
-                handler, arguments = endpoints.route(environ["REQUEST_METHOD"], path[len(endpoints.PREFIX) :])
+                handler, arguments = endpoints.route(environ["REQUEST_METHOD"], path[len(base.PREFIX) :])
                 name = handler.name
                 response = self.call(environ, handler, arguments, path)
         except ProblemError as error:
@@ -130,7 +131,7 @@ class Application:
             headers = [("X-Request-Id", request_id), ("Content-Length", str(len(response.body)))]
             given = response.headers
             if response.body and not any(key == "Content-Type" for key, _ in given):
-                headers.append(endpoints.JSON)
+                headers.append(base.JSON)
             headers += given
             start_response(STATUS_LINES[status], headers)
             return [response.body]
@@ -141,7 +142,7 @@ class Application:
         """Django's answer, counted by the dialect it is in."""
         started = time.perf_counter()
         self.counters.begin()
-        first = path.removeprefix(endpoints.PREFIX).strip("/").partition("/")[0]
+        first = path.removeprefix(base.PREFIX).strip("/").partition("/")[0]
         name = first if first in ("pinecone", "qdrant") else "other"
         status, request_id = 500, ""
 
@@ -169,19 +170,19 @@ class Application:
                 *(status, seconds * 1000),
             )
 
-    def call(self, environ, handler, arguments, path) -> endpoints.Response:
+    def call(self, environ, handler, arguments, path) -> base.Response:
         principal = auth.authenticate(
             environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_API_KEY"), self.jwt_key
         )
         auth.require(principal, handler.role)
-        if handler.name in endpoints.STREAMED and "ndjson" in media_type(environ):
+        if handler.takes and any(word in media_type(environ) for word in handler.takes):
             read = environ["wsgi.input"].read
-            request = endpoints.Request(
+            request = base.Request(
                 environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", ""), b"", principal, read
             )
             return handler.call(request, *arguments)
         body = self.read(environ) if environ["REQUEST_METHOD"] in ("POST", "PATCH", "PUT") else b""
-        request = endpoints.Request(
+        request = base.Request(
             environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", ""), body, principal
         )
         return handler.call(request, *arguments)
@@ -216,12 +217,12 @@ class Application:
             line = f"{stamp}.{int((now - second) * 1000):03d}Z INFO vectors.access {text}\n"
             os.write(2, line.encode("utf-8", "replace"))
 
-    def probe(self, name: str) -> endpoints.Response:
+    def probe(self, name: str) -> base.Response:
         if name == "health":
-            return endpoints.Response(200, orjson.dumps(probes.health()))
+            return base.Response(200, orjson.dumps(probes.health()))
         if name == "ready":
-            return endpoints.Response(200, orjson.dumps(probes.ready()))
-        return endpoints.Response(
+            return base.Response(200, orjson.dumps(probes.ready()))
+        return base.Response(
             200,
             metrics.text(self.counters),
             (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),),

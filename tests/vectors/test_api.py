@@ -308,3 +308,13 @@ def test_a_list_counts_small_collections_exactly(client, collection):
         upsert(client, name, [{"id": str(n), "vector": [n, 1]} for n in range(7)])
     found = next(item for item in client.get("collections?limit=200").json["items"] if item["name"] == name)
     assert (found["points"], found["points_are_exact"]) == (7, True)
+
+
+def test_a_queued_job_is_cancelled_once(client, collection):
+    name = collection()
+    job = client.post(f"collections/{name}/index", {}).json
+    stopped = client.post(f"jobs/{job['id']}/cancel")
+    assert (stopped.status, stopped.json["state"]) == (200, "cancelled")
+    again = client.post(f"jobs/{job['id']}/cancel")
+    assert (again.status, again.json["code"]) == (409, "ended")
+    assert client.get(f"collections/{name}/index").json["state"] == "none"

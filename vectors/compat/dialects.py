@@ -4,10 +4,10 @@ from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from controlplane.errors import InvalidError, NotFoundError, ProblemError
-from vectors import bodies, endpoints
-from vectors.endpoints import Response, Route
+from vectors import bodies
+from vectors.calls.base import JSON, VIEWER, Response, Route
+from vectors.calls.base import Request as BaseRequest
 
-VIEWER, OPERATOR = endpoints.VIEWER, endpoints.OPERATOR
 # Stands in a pattern for one part of the path, and as the last for all that follows.
 ONE, REST = "{}", "{rest}"
 
@@ -19,7 +19,7 @@ class NotServedError(ProblemError):
     code = "not_served"
 
 
-class Request(endpoints.Request):
+class Request(BaseRequest):
     """A request with the address of the dialect's root as the client sees it."""
 
     __slots__ = ("root_url",)
@@ -129,7 +129,7 @@ def message_of(error: ProblemError) -> str:
 
 def headers_of(error: ProblemError) -> tuple:
     """The headers that belong to an error's status."""
-    headers = [endpoints.JSON]
+    headers = [JSON]
     if error.retry_after_seconds is not None:
         headers.append(("Retry-After", str(error.retry_after_seconds)))
     if "allow" in error.extra:

@@ -8,8 +8,8 @@ import orjson
 
 from controlplane.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, ProblemError
 from vectors import attributes, collections
-from vectors.compat.dialects import OPERATOR, Dialect, Request, body_of, headers_of, message_of, status_of
-from vectors.endpoints import Response, answer
+from vectors.calls.base import OPERATOR, Response, answer
+from vectors.compat.dialects import Dialect, Request, body_of, headers_of, message_of, status_of
 
 # Pinecone's names of the metrics, and this API's.
 METRICS = {"cosine": "cosine", "euclidean": "l2", "dotproduct": "ip"}

@@ -11,11 +11,11 @@ from django.conf import settings
 
 from controlplane.errors import InvalidError, NotFoundError
 from vectors import bodies, clauses, collections, database, namespaces, points, search, updates, vectors
+from vectors.calls.base import OPERATOR, Response, answer, no_nul, on_points, within_batch
 from vectors.clauses import Ids
 from vectors.compat import pinecone_bodies as shapes
-from vectors.compat.dialects import OPERATOR, NotServedError, Request
+from vectors.compat.dialects import NotServedError, Request
 from vectors.compat.pinecone import NAMES, dialect, missing_namespace
-from vectors.endpoints import Response, answer, no_nul, on_points, within_batch
 
 DEFAULT_NAMESPACE = "__default__"
 LIST_MOST = 1000

@@ -10,9 +10,9 @@ import orjson
 
 from controlplane.errors import InvalidError, NotFoundError, ProblemError
 from vectors import attributes, bodies, collections, indexes
+from vectors.calls.base import JSON, OPERATOR, Response
 from vectors.compat import qdrant_bodies as shapes
 from vectors.compat.dialects import (
-    OPERATOR,
     Dialect,
     NotServedError,
     Request,
@@ -21,7 +21,6 @@ from vectors.compat.dialects import (
     message_of,
     status_of,
 )
-from vectors.endpoints import JSON, Response
 
 # The release whose REST API this follows; clients compare it with their own.
 VERSION = "1.20.0"

@@ -6,12 +6,12 @@ from django.conf import settings
 
 from controlplane.errors import InvalidError, NotFoundError
 from vectors import bodies, clauses, collections, database, points, search, updates, vectors
+from vectors.calls.base import OPERATOR, on_points, within_batch
 from vectors.clauses import Clause, IdRange, Ids
 from vectors.compat import qdrant_bodies as shapes
 from vectors.compat import qdrant_filters as filters
-from vectors.compat.dialects import OPERATOR, NotServedError, Request
+from vectors.compat.dialects import NotServedError, Request
 from vectors.compat.qdrant import NAMED, answering, completed, dialect
-from vectors.endpoints import on_points, within_batch
 
 NAMESPACE = ""
 SHARDS = "Shard keys are not served."
