@@ -60,6 +60,18 @@ COLLECTION = _object(
     updated_at=STRING,
 )
 ALIAS = _object(alias=STRING, collection=STRING, created_at=STRING, updated_at=STRING)
+RECALL = _object(
+    at=STRING,
+    k=INTEGER,
+    queries=INTEGER,
+    asked=NULLABLE_NUMBER,
+    recall=NUMBER,
+    ef={"type": ["integer", "null"]},
+    plan=STRING,
+    points=INTEGER,
+    p50_ms=NUMBER,
+    exact_p50_ms=NUMBER,
+)
 NAMESPACE = _object(name=STRING, points=INTEGER)
 API_KEY = _object(id=STRING, name=STRING, role=STRING, hint=STRING, created_at=STRING, expires_at=NULLABLE)
 SIMPLE = _object(id=STRING, content=NULLABLE, metadata=OBJECT)
@@ -69,6 +81,7 @@ SCHEMAS = {
     "VectorsStats": _more(COLLECTION, namespaces=_list(NAMESPACE)),
     "VectorsAlias": ALIAS,
     "VectorsNamespace": NAMESPACE,
+    "VectorsRecall": RECALL,
     "VectorsIndex": _object(
         collection=STRING,
         state={"enum": ["none", "queued", "building", "ready", "failed"]},
@@ -230,6 +243,8 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
     "index_get": ("Show the state of the index", None, 200, _reference("VectorsIndex")),
     "index_build": ("Build an index", bodies.IndexOptions, 202, _job),
     "index_delete": ("Drop the index", None, 204, None),
+    "recall_measure": ("Measure the recall", bodies.RecallMeasure, 202, _job),
+    "recall_list": ("List measurements of the recall", None, 200, _page(_reference("VectorsRecall"))),
     "upsert": (
         "Insert or replace a batch of points",
         bodies.Upsert,
@@ -293,12 +308,14 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
     ),
     "keys_delete": ("Delete an API key of the target", None, 204, None),
 }
+TIME = {"type": "string", "format": "date-time"}
 PAGE = {"limit": {"type": "integer", "minimum": 1, "maximum": 200}, "cursor": STRING}
 # The query string's parameters by the route's name, and which of them must be there.
 PARAMETERS = {
     "collections_list": PAGE,
     "aliases_list": PAGE,
     "jobs_list": PAGE,
+    "recall_list": PAGE | {"since": TIME, "until": TIME},
     "namespaces_list": PAGE | {"prefix": STRING},
     "namespaces_delete": {"name": STRING},
     "upsert": {
