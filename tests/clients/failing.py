@@ -16,6 +16,7 @@ INFO = {
     "table_bytes": 0,
     "index_bytes": 0,
     "index": {"state": "none", "options": {"type": "hnsw", "m": 16}, "built": None, "auto": True},
+    "aliases": [],
     "created_at": "2026-01-31T12:00:00Z",
     "updated_at": "2026-01-31T12:00:00Z",
 }

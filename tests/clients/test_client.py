@@ -70,6 +70,20 @@ def test_collections(client, name):
     assert gone.value.code == "unknown_collection" and gone.value.retry_after is None
 
 
+def test_aliases(client, docs, name):
+    alias = f"{name}-live"
+    made = client.alias_set(alias, name)
+    try:
+        assert (made.alias, made.collection) == (alias, name) and made.created_at <= made.updated_at
+        assert client.alias(alias) == made and made in list(client.aliases())
+        client.collection(alias).upsert([("a", [1, 2, 3, 4])])
+        assert docs.count().count == 1 and docs.describe().aliases == [alias]
+    finally:
+        client.alias_delete(alias)
+    with pytest.raises(NotFoundError):
+        client.alias(alias)
+
+
 def test_every_form_of_points(docs):
     vectors = {
         "list": [1.5, 2, 3, 4],

@@ -33,6 +33,7 @@ from aindusdb_client.errors import (
     UnexpectedAnswerError,
 )
 from aindusdb_client.models import (
+    Alias,
     ApiKey,
     CollectionInfo,
     CollectionStats,
@@ -67,6 +68,7 @@ __all__ = [
     "KEEP",
     "NO_RETRIES",
     "AindusError",
+    "Alias",
     "ApiError",
     "ApiKey",
     "BadRequestError",

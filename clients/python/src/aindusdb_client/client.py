@@ -15,6 +15,7 @@ from aindusdb_client.encoding import Vector, packed
 from aindusdb_client.endpoints import calls
 from aindusdb_client.errors import ConflictError, JobFailedError
 from aindusdb_client.models import (
+    Alias,
     ApiKey,
     CollectionInfo,
     Job,
@@ -135,6 +136,36 @@ class Client:
     def collections(self) -> Iterator[CollectionInfo]:
         """All collections, by name."""
         return every(lambda cursor: self.collections_page(limit=MOST_ITEMS, cursor=cursor))
+
+    # Aliases
+
+    @calls(endpoints.ALIASES_LIST)
+    def aliases_page(self, *, limit: int = 50, cursor: str | None = None) -> Page[Alias]:
+        """A page of the aliases, by name."""
+        query = given(limit=limit, cursor=cursor)
+        return build(Page[Alias], self._transport.call(endpoints.ALIASES_LIST, query=query))
+
+    def aliases(self) -> Iterator[Alias]:
+        """All aliases, by name."""
+        return every(lambda cursor: self.aliases_page(limit=MOST_ITEMS, cursor=cursor))
+
+    @calls(endpoints.ALIASES_GET)
+    def alias(self, alias: str) -> Alias:
+        """An alias by its name; NotFoundError."""
+        return build(Alias, self._transport.call(endpoints.ALIASES_GET, {"alias": alias}))
+
+    @calls(endpoints.ALIASES_PUT)
+    def alias_set(self, alias: str, collection: str) -> Alias:
+        """Make an alias, or switch it to another collection at once."""
+        body = {"collection": collection}
+        return build(Alias, self._transport.call(endpoints.ALIASES_PUT, {"alias": alias}, body))
+
+    @calls(endpoints.ALIASES_DELETE)
+    def alias_delete(self, alias: str) -> None:
+        """Take an alias away; the collection stays."""
+        self._transport.call(
+            endpoints.ALIASES_DELETE, {"alias": alias}, lost=lambda error: error.status == 404
+        )
 
     # Jobs
 

@@ -50,6 +50,11 @@ COLLECTIONS_STATS = Endpoint("GET", f"{_C}/stats", (models.CollectionStats,))
 COLLECTIONS_UPDATE = Endpoint("PATCH", _C, (models.CollectionInfo,))
 COLLECTIONS_DELETE = Endpoint("DELETE", _C)
 
+ALIASES_LIST = Endpoint("GET", "aliases", (Page[models.Alias],))
+ALIASES_GET = Endpoint("GET", "aliases/{alias}", (models.Alias,))
+ALIASES_PUT = Endpoint("PUT", "aliases/{alias}", (models.Alias,))
+ALIASES_DELETE = Endpoint("DELETE", "aliases/{alias}")
+
 UPSERT = Endpoint("POST", f"{_C}/points", (models.UpsertResult,))
 QUERY = Endpoint("POST", f"{_C}/query", (models.QueryResult, models.QueryAnswers, models.GroupedResult))
 RECOMMEND = Endpoint("POST", f"{_C}/recommend", (models.QueryResult,))

@@ -160,6 +160,7 @@ class CollectionInfo:
     table_bytes: int
     index_bytes: int
     index: IndexSummary
+    aliases: list[str]
     created_at: datetime.datetime
     updated_at: datetime.datetime
 
@@ -169,6 +170,16 @@ class CollectionStats(CollectionInfo):
     """The same with exact counts, of each namespace too."""
 
     namespaces: list[Namespace]
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name that stands for a collection wherever a collection's name does."""
+
+    alias: str
+    collection: str
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,27 +70,31 @@ class Connections:
     """
 
     def __init__(self, *, pool_size: int, ssl_context: ssl.SSLContext | None, proxy: str | None) -> None:
-        common: dict[str, Any] = {"block": True, "retries": False}
+        self.proxy = proxy
+        self.common: dict[str, Any] = {"block": True, "retries": False}
         if ssl_context is not None:
-            common["ssl_context"] = ssl_context
-        self.kept = self._made(proxy, maxsize=pool_size, **common)
-        self.fresh = self._made(proxy, maxsize=pool_size, headers={"Connection": "close"}, **common)
+            self.common["ssl_context"] = ssl_context
+        self.kept = self._made(maxsize=pool_size)
 
-    @staticmethod
-    def _made(proxy: str | None, **options: Any) -> urllib3.PoolManager:
-        return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+    def fresh(self) -> urllib3.PoolManager:
+        """A pool for one call, to be cleared after it."""
+        return self._made(maxsize=1, headers={"Connection": "close"})
+
+    def _made(self, **options: Any) -> urllib3.PoolManager:
+        options |= self.common
+        return urllib3.ProxyManager(self.proxy, **options) if self.proxy else urllib3.PoolManager(**options)
 
     def close(self) -> None:
         """Close what is not in use."""
         self.kept.clear()
-        self.fresh.clear()
 
 
 class Answer:
     """An answer of which the body is still to come."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, once: urllib3.PoolManager | None = None) -> None:
         self.response = response
+        self.once = once
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
 
@@ -110,6 +114,8 @@ class Answer:
                 self.response.release_conn()
             else:
                 self.response.close()
+            if self.once is not None:
+                self.once.clear()
 
     def lines(self) -> Iterator[bytes]:
         """The body's lines as they come, without the empty ones."""
@@ -120,10 +126,6 @@ class Answer:
             yield from (line for line in found if line.strip())
         if rest.strip():
             yield rest
-
-    def close(self) -> None:
-        """Give up what has not come yet."""
-        self.response.close()
 
 
 class Transport:
@@ -216,7 +218,8 @@ class Transport:
         left = deadline.left()
         reading = self.options.idle_timeout if left is None else left
         connecting = min(self.options.connect_timeout, reading)
-        pool = self.connections.kept if endpoint.repeatable else self.connections.fresh
+        once = None if endpoint.repeatable else self.connections.fresh()
+        pool = once or self.connections.kept
         url = self.address(endpoint, names, query)
         try:
             response = pool.request(
@@ -233,7 +236,7 @@ class Transport:
         except urllib3.exceptions.HTTPError as error:
             deadline.left()
             raise NoAnswerError(f"{endpoint.method} {url}: {error}") from error
-        return Answer(response)
+        return Answer(response, once)
 
 
 def given(**values: Any) -> dict[str, Any]:
