@@ -12,6 +12,8 @@ class ProblemError(Exception):
     status = 400
     code = "bad_request"
     title = ""
+    # What is told when nothing better is known: whole seconds until another try makes sense.
+    retry_after_seconds: int | None = None
 
     def __init__(
         self,
@@ -28,12 +30,16 @@ class ProblemError(Exception):
         self.errors = errors if errors is not None else []
         if field and not self.errors:
             self.errors = [{"field": field, "code": self.code, "message": self.detail}]
-        self.retry_after_seconds = retry_after_seconds
+        if retry_after_seconds is not None:
+            self.retry_after_seconds = retry_after_seconds
         self.extra = extra
         super().__init__(self.detail)
 
     def as_dict(self, request_id: str = "") -> dict:
-        """The body of the answer: {type, title, status, detail, code, errors, request_id}."""
+        """The body of the answer: {type, title, status, detail, code, errors, request_id}.
+
+        What may be tried again has `retry_after` too: the seconds of its Retry-After header.
+        """
         body = {
             "type": f"urn:aindusdb:problem:{self.code}",
             "title": self.title or HTTPStatus(self.status).phrase,
@@ -44,7 +50,7 @@ class ProblemError(Exception):
             "request_id": request_id,
         }
         if self.retry_after_seconds is not None:
-            body["retry_after_seconds"] = self.retry_after_seconds
+            body["retry_after"] = body["retry_after_seconds"] = self.retry_after_seconds
         return body | self.extra
 
 
@@ -102,6 +108,7 @@ class TooManyRequestsError(ProblemError):
 
     status = 429
     code = "too_many_requests"
+    retry_after_seconds = 1
 
 
 class UnavailableError(ProblemError):
@@ -109,6 +116,7 @@ class UnavailableError(ProblemError):
 
     status = 503
     code = "unavailable"
+    retry_after_seconds = 1
 
 
 class InternalError(ProblemError):

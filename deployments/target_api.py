@@ -130,8 +130,10 @@ def problem_of(status: int, data: bytes) -> ProblemError:
     if not isinstance(body, dict):
         body = {}
     kind = ERRORS.get(status, TargetUnreachableError)
+    wait = body.get("retry_after")
     return kind(
         body.get("detail") or f"The target answered with status {status}.",
         code=body.get("code", ""),
         errors=body.get("errors") or [],
+        retry_after_seconds=wait if isinstance(wait, int) else None,
     )

@@ -8,11 +8,17 @@ from vectors.calls.base import Route
 STRING, NUMBER, INTEGER, BOOLEAN = ({"type": kind} for kind in ("string", "number", "integer", "boolean"))
 OBJECT = {"type": "object", "additionalProperties": True}
 NULLABLE = {"type": ["string", "null"]}
+NULLABLE_OBJECT = {"type": ["object", "null"], "additionalProperties": True}
+NULLABLE_NUMBER = {"type": ["number", "null"]}
 VECTOR = {"type": "array", "items": NUMBER}
 
 
 def _object(**properties) -> dict:
     return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _more(schema: dict, **properties) -> dict:
+    return _object(**schema["properties"], **properties)
 
 
 def _list(items: dict) -> dict:
@@ -39,34 +45,87 @@ POINT = {
     },
     "required": ["id"],
 }
+COLLECTION = _object(
+    id=STRING,
+    name=STRING,
+    dimension=INTEGER,
+    metric={"enum": ["cosine", "l2", "ip", "l1"]},
+    points=INTEGER,
+    points_are_exact=BOOLEAN,
+    table_bytes=INTEGER,
+    index_bytes=INTEGER,
+    index=_object(state={"enum": ["none", "ready"]}, options=OBJECT, built=NULLABLE_OBJECT, auto=BOOLEAN),
+    created_at=STRING,
+    updated_at=STRING,
+)
+RECALL = _object(
+    at=STRING,
+    k=INTEGER,
+    queries=INTEGER,
+    asked=NULLABLE_NUMBER,
+    recall=NUMBER,
+    ef={"type": ["integer", "null"]},
+    plan=STRING,
+    points=INTEGER,
+    p50_ms=NUMBER,
+    exact_p50_ms=NUMBER,
+)
+NAMESPACE = _object(name=STRING, points=INTEGER)
+API_KEY = _object(id=STRING, name=STRING, role=STRING, hint=STRING, created_at=STRING, expires_at=NULLABLE)
+SIMPLE = _object(id=STRING, content=NULLABLE, metadata=OBJECT)
 SCHEMAS = {
     "VectorsPoint": POINT,
-    "VectorsCollection": _object(
-        id=STRING,
-        name=STRING,
-        dimension=INTEGER,
-        metric={"enum": ["cosine", "l2", "ip", "l1"]},
-        points=INTEGER,
-        points_are_exact=BOOLEAN,
-        table_bytes=INTEGER,
-        index_bytes=INTEGER,
-        index=OBJECT,
-        created_at=STRING,
-        updated_at=STRING,
+    "VectorsCollection": COLLECTION,
+    "VectorsStats": _more(COLLECTION, namespaces=_list(NAMESPACE)),
+    "VectorsNamespace": NAMESPACE,
+    "VectorsRecall": RECALL,
+    "VectorsIndex": _object(
+        collection=STRING,
+        state={"enum": ["none", "queued", "building", "ready", "failed"]},
+        percent=NUMBER,
+        seconds_left=NULLABLE_NUMBER,
+        memory_needed_bytes=INTEGER,
+        options=OBJECT,
+        built=NULLABLE_OBJECT,
+        auto=BOOLEAN,
+        job={"oneOf": [_reference("VectorsJob"), {"type": "null"}]},
     ),
     "VectorsJob": _object(
         id=STRING,
         collection=STRING,
         kind=STRING,
         state={"enum": ["queued", "running", "succeeded", "failed", "cancelled"]},
-        percent={"type": ["number", "null"]},
-        seconds_left={"type": ["number", "null"]},
-        phase=NULLABLE,
-        progress={"type": ["object", "null"], "additionalProperties": True},
+        params=OBJECT,
+        result=NULLABLE_OBJECT,
         error=STRING,
+        attempt=INTEGER,
+        progress=NULLABLE_OBJECT,
+        percent=NUMBER,
+        phase=NULLABLE,
+        seconds_left=NULLABLE_NUMBER,
+        created_at=STRING,
+        started_at=NULLABLE,
+        finished_at=NULLABLE,
     ),
-    "VectorsApiKey": _object(id=STRING, name=STRING, role=STRING),
-    "VectorsSimple": _object(id=STRING, content=NULLABLE, metadata=OBJECT),
+    "VectorsPointResult": {
+        "type": "object",
+        "description": "A line of the answer to lines: of a point, of how far it is, or at the end of all.",
+        "properties": {
+            "line": INTEGER,
+            "id": NULLABLE,
+            "status": {"enum": ["upserted"]},
+            "error": OBJECT,
+            "progress": _object(lines=INTEGER, upserted=INTEGER),
+            "summary": {
+                **_object(lines=INTEGER, upserted=INTEGER, failed=INTEGER, took_ms=NUMBER),
+                "description": "With `error`, the problem that ended the load early.",
+            },
+        },
+    },
+    "VectorsApiKey": API_KEY,
+    "VectorsApiKeyMade": _more(API_KEY, key=STRING),
+    "VectorsSimple": SIMPLE,
+    "VectorsSimpleStored": _more(SIMPLE, embedding=VECTOR),
 }
 CHANGE = {
     "vector": VECTOR,
@@ -136,6 +195,11 @@ ANSWER = {
     "exhausted": BOOLEAN,
 }
 MATCHES = {"matches": _list(_point), **ANSWER, "next_cursor": NULLABLE}
+COUNT = {
+    "type": "object",
+    "properties": {"count": INTEGER, "estimated": BOOLEAN},
+    "required": ["count"],
+}
 
 # By the route's name: what it does, its body, its status and the schema of its answer (None: no body).
 CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
@@ -151,17 +215,24 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
         200,
         _object(results=_list(_point), count=INTEGER),
     ),
-    "simple_get": ("Show a vector of `default`", None, 200, _reference("VectorsSimple")),
+    "simple_get": ("Show a vector of `default`", None, 200, _reference("VectorsSimpleStored")),
     "simple_delete": ("Delete a vector of `default`", None, 204, None),
     "collections_list": ("List collections", None, 200, _page(_collection)),
     "collections_create": ("Make a collection", bodies.CollectionCreate, 201, _collection),
     "collections_get": ("Show a collection", None, 200, _collection),
     "collections_update": ("Change a collection", bodies.CollectionUpdate, 200, _collection),
     "collections_delete": ("Drop a collection", None, 204, None),
-    "collections_stats": ("Count a collection exactly, by namespace", None, 200, _collection),
-    "index_get": ("Show the state of the index", None, 200, OBJECT),
+    "collections_stats": (
+        "Count a collection exactly, by namespace",
+        None,
+        200,
+        _reference("VectorsStats"),
+    ),
+    "index_get": ("Show the state of the index", None, 200, _reference("VectorsIndex")),
     "index_build": ("Build an index", bodies.IndexOptions, 202, _job),
     "index_delete": ("Drop the index", None, 204, None),
+    "recall_measure": ("Measure the recall", bodies.RecallMeasure, 202, _job),
+    "recall_list": ("List measurements of the recall", None, 200, _page(_reference("VectorsRecall"))),
     "upsert": (
         "Insert or replace a batch of points",
         bodies.Upsert,
@@ -196,7 +267,7 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
         "List the namespaces",
         None,
         200,
-        _page(_object(name=STRING, points=INTEGER)),
+        _page(_reference("VectorsNamespace")),
     ),
     "namespaces_delete": ("Delete a namespace and its points", None, 200, _object(deleted=INTEGER)),
     "fetch": (
@@ -206,7 +277,7 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
         _object(points=_list(_point), missing=_list(STRING)),
     ),
     "delete": ("Delete points", bodies.Delete, 200, _object(deleted=INTEGER)),
-    "count": ("Count points", bodies.Count, 200, _object(count=INTEGER)),
+    "count": ("Count points", bodies.Count, 200, COUNT),
     "scroll": (
         "Read all points, page by page",
         bodies.Scroll,
@@ -221,10 +292,26 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
         "Make an API key of the target",
         bodies.ApiKeyCreate,
         201,
-        _reference("VectorsApiKey"),
+        _reference("VectorsApiKeyMade"),
     ),
     "keys_delete": ("Delete an API key of the target", None, 204, None),
 }
+TIME = {"type": "string", "format": "date-time"}
+PAGE = {"limit": {"type": "integer", "minimum": 1, "maximum": 200}, "cursor": STRING}
+# The query string's parameters by the route's name, and which of them must be there.
+PARAMETERS = {
+    "collections_list": PAGE,
+    "jobs_list": PAGE,
+    "recall_list": PAGE | {"since": TIME, "until": TIME},
+    "namespaces_list": PAGE | {"prefix": STRING},
+    "namespaces_delete": {"name": STRING},
+    "upsert": {
+        "namespace": STRING,
+        "batch": {"type": "integer", "minimum": 1},
+        "results": {"enum": ["all", "errors"]},
+    },
+}
+REQUIRED = {("namespaces_delete", "name")}
 PARAMETER_OF = {"collections": "collection", "jobs": "job", "api-keys": "key", "": "id"}
 
 
@@ -247,15 +334,9 @@ def _operation(method: str, route: Route, path: str, tag: str, names: list[str])
     summary, body, status, answer = CALLS[route.name]
     words = path.removeprefix("/api/v1/").replace("-", "_").replace("{", "by_").replace("}", "").split("/")
     parameters = [{"in": "path", "name": name, "required": True, "schema": STRING} for name in names]
-    if route.name in ("collections_list", "jobs_list", "namespaces_list"):
-        parameters += [
-            {"in": "query", "name": "limit", "schema": {"type": "integer", "minimum": 1, "maximum": 200}},
-            {"in": "query", "name": "cursor", "schema": STRING},
-        ]
-    if route.name == "namespaces_list":
-        parameters.append({"in": "query", "name": "prefix", "schema": STRING})
-    if route.name == "namespaces_delete":
-        parameters.append({"in": "query", "name": "name", "required": True, "schema": STRING})
+    for name, schema in PARAMETERS.get(route.name, {}).items():
+        needed = {"required": True} if (route.name, name) in REQUIRED else {}
+        parameters.append({"in": "query", "name": name, **needed, "schema": schema})
     answered = {"description": ""}
     if answer is not None:
         answered["content"] = {"application/json": {"schema": answer}}
@@ -275,7 +356,7 @@ def _operation(method: str, route: Route, path: str, tag: str, names: list[str])
         content = {"application/json": {"schema": _reference(f"Vectors{body.__name__}Request")}}
         if "ndjson" in route.takes:
             content["application/x-ndjson"] = {"schema": _reference("VectorsPointRequest")}
-            answered["content"]["application/x-ndjson"] = {"schema": OBJECT}
+            answered["content"]["application/x-ndjson"] = {"schema": _reference("VectorsPointResult")}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 

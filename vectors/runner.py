@@ -19,7 +19,7 @@ from psycopg import errors as pg_errors
 from psycopg.types.json import Jsonb
 
 from controlplane.errors import ProblemError
-from vectors import database, replica
+from vectors import database, recalls, replica
 from vectors.indexes import BUILD, MERGE
 from vectors.jobs.schedule import Schedule
 from vectors.jobs.work import CancelledError, FailedError, Work
@@ -35,6 +35,7 @@ LOCK_CLASS = 0x41494E44
 HANDLERS = {
     BUILD: "vectors.jobs.builds.build",
     MERGE: "vectors.jobs.builds.merge",
+    recalls.MEASURE: "vectors.jobs.recall.measure",
 }
 
 # Jobs of one lane are done one after the other; kinds that are named in none go to `data`.
@@ -59,6 +60,7 @@ class Runner:
         auto_points: int = 10_000,
         merge_points: int = 2_000,
         pause_seconds: float = 10,
+        recall_hours: float = 0,
         lane: str | None = None,
     ):
         self.conninfo = conninfo
@@ -67,6 +69,7 @@ class Runner:
         self.schedule = Schedule(
             auto_points=auto_points, merge_points=merge_points, pause_seconds=pause_seconds
         )
+        self.recalls = recalls.Schedule(recall_hours)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
     def connect(self) -> psycopg.Connection:
@@ -84,7 +87,7 @@ class Runner:
         """Queue what is due by itself until alive() is false."""
 
         def look(db) -> bool:
-            self.schedule.queue_due(db)
+            self.queue_due(db)
             return False
 
         self._repeat(alive, look)
@@ -104,8 +107,13 @@ class Runner:
 
     def run_pending(self, db: psycopg.Connection) -> bool:
         """Queue what is due and do one job, if there is one: what all processes of a runner do together."""
-        self.schedule.queue_due(db)
+        self.queue_due(db)
         return self.run_due(db)
+
+    def queue_due(self, db: psycopg.Connection) -> None:
+        """Queue what is due by itself."""
+        self.schedule.queue_due(db)
+        self.recalls.queue_due(db)
 
     def run_due(self, db: psycopg.Connection) -> bool:
         """Do one job of the lane, if there is one."""
@@ -252,6 +260,7 @@ def main(alive=lambda: True) -> None:
             auto_points=options["auto_index_points"],
             merge_points=options["merge_index_points"],
             pause_seconds=options["auto_index_pause_seconds"],
+            recall_hours=options["recall_hours"],
             lane=lane,
         )
 

@@ -60,7 +60,12 @@ class Problem(serializers.Serializer):
     code = serializers.CharField(help_text="Stable name of the error, for programs.")
     errors = FieldError(many=True)
     request_id = serializers.CharField(help_text="Also in X-Request-Id and in the server's log.")
-    retry_after_seconds = serializers.IntegerField(required=False)
+    retry_after = serializers.IntegerField(
+        required=False, min_value=0, help_text="Seconds until another try makes sense, as in Retry-After."
+    )
+    retry_after_seconds = serializers.IntegerField(
+        required=False, min_value=0, help_text="The same as retry_after."
+    )
 
 
 def page_of(item: type[serializers.Serializer]) -> type[serializers.Serializer]:

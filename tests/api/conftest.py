@@ -48,7 +48,7 @@ def assert_problem(answer, status: int, code: str = "", field: str | None = None
         assert set(error) == {"field", "code", "message"}
         assert error["message"]
     if status in (429, 503):
-        assert int(answer["Retry-After"]) > 0
+        assert body["retry_after"] == int(answer["Retry-After"]) > 0
     if status == 401:
         assert answer["WWW-Authenticate"].startswith("Bearer")
     if code:

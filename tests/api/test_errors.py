@@ -6,7 +6,11 @@ import pytest
 from django.db import OperationalError
 
 from controlplane.api import accounts
+from controlplane.api.errors import problem_answer
+from controlplane.errors import ConflictError, NotFoundError, ProblemError
+from deployments import target_api
 from tests.api.conftest import assert_problem
+from vectors import endpoints, probes
 
 pytestmark = pytest.mark.django_db
 
@@ -76,6 +80,36 @@ def test_a_database_that_does_not_answer(viewer, monkeypatch):
 
     monkeypatch.setattr(accounts.selectors, "projects_of", fails)
     assert_problem(viewer.get("projects"), 503, "database_unavailable")
+
+
+def kinds(kind=ProblemError) -> set[type[ProblemError]]:
+    """A class of errors and all below it, of both planes."""
+    return {kind}.union(*map(kinds, kind.__subclasses__()))
+
+
+def test_what_may_be_tried_again_says_when():
+    """In the body as in the header, in the control plane and in a target, whoever raises it."""
+    assert issubclass(probes.NotReadyError, ProblemError)
+    again = sorted((kind for kind in kinds() if kind.status in (429, 503)), key=str)
+    assert {kind.code for kind in again} >= {"too_many_requests", "unavailable", "timeout", "not_ready"}
+    for kind in again:
+        for given, told in ((None, kind.retry_after_seconds), (7, 7)):
+            error = kind(retry_after_seconds=given)
+            answer = problem_answer(error)
+            target = endpoints.problem(error, "")
+            for body, header in (
+                (json.loads(answer.content), answer["Retry-After"]),
+                (json.loads(target.body), dict(target.headers)["Retry-After"]),
+            ):
+                assert body["retry_after"] == body["retry_after_seconds"] == int(header) == told > 0, kind
+    assert "retry_after" not in NotFoundError().as_dict()
+    assert ConflictError(retry_after_seconds=1).as_dict()["retry_after"] == 1
+
+
+def test_a_target_s_wait_is_passed_on():
+    problem = {"detail": "Too much at once.", "code": "too_many_requests", "retry_after": 9}
+    assert target_api.problem_of(429, json.dumps(problem).encode()).as_dict()["retry_after"] == 9
+    assert target_api.problem_of(502, b"<html>").as_dict()["retry_after"] == 1
 
 
 def test_a_given_request_id_is_kept(viewer):

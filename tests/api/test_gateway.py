@@ -175,7 +175,7 @@ def problem(answer, status, code):
     assert body["code"] == code, body
     assert body["request_id"] == answer.headers["x-request-id"]
     if status == 503:
-        assert int(answer.headers["retry-after"]) > 0
+        assert body["retry_after"] == int(answer.headers["retry-after"]) > 0
     return body
 
 
