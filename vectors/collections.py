@@ -80,10 +80,17 @@ class Collection:
         return f"embedding::{kind} OPERATOR({self.operator}) {vector}::vector::{kind}"
 
 
+# About how many rows a table `r` holds: as the planner reckons, by its size of now and its density of when it
+# was last looked through. The counters of inserts are late, and count some rows twice.
+ROWS = (
+    "CASE WHEN r.reltuples > 0 AND r.relpages > 0"
+    " THEN r.reltuples / r.relpages * (pg_relation_size(r.oid) / current_setting('block_size')::int)"
+    " ELSE pg_stat_get_live_tuples(r.oid) END::bigint"
+)
 COLUMNS = (
     "c.id, c.name, c.dimension, c.metric, c.index_options, c.index_built, c.auto_index, c.created_at,"
     " c.updated_at,"
-    " greatest(r.reltuples, pg_stat_get_live_tuples(r.oid), 0)::bigint, r.relpages, c.epoch"
+    f" {ROWS}, pg_relation_size(r.oid) / current_setting('block_size')::int, c.epoch"
 )
 SOURCE = (
     "vectors_collection c LEFT JOIN pg_class r ON r.relnamespace = 'vectors_data'::regnamespace"

@@ -20,7 +20,9 @@ from vectors.database import FLOAT8, INT8, Connection
 from vectors.points import columns, parts, points_count, where
 from vectors.segments import Span, unindexed_from
 
-EF_STEPS = (40, 60, 80, 100, 120, 160, 240, 320, 480, 640, 1000)
+EF_STEPS = (40, 60, 80, 100, 120, 160, 200, 240, 320, 480, 640, 1000)
+# Of an index that does not give a recall however wide it is searched.
+EF_OUT_OF_REACH = 2000
 SAMPLE_ROWS = 2000
 SAMPLE_PAGES_LEAST = 100
 ESTIMATE_SECONDS = 30
@@ -131,7 +133,9 @@ def choose(
     else:
         exact = COST_SCANNED * rows
     cost = COST_EF if share > 0.98 else COST_EF_FILTERED
-    if exact <= cost * wanted or (recall == 0.99 and wanted > EF_STEPS[-1]):
+    # What was asked for by number is kept to, at the price of reading everything.
+    unreachable = (recall == 0.99 and wanted > EF_STEPS[-1]) or (recall and least == EF_OUT_OF_REACH)
+    if exact <= cost * min(wanted, EF_STEPS[-1]) or unreachable:
         return True, 0
     return False, ef_for(wanted)
 
