@@ -39,6 +39,10 @@ class CollectionUpdate(Body):
     auto_index: bool | None = None
 
 
+class AliasPut(Body):
+    collection: str
+
+
 class Point(Body):
     id: Id
     vector: list[float] | None = None

@@ -50,6 +50,7 @@ COLLECTION = _object(
     name=STRING,
     dimension=INTEGER,
     metric={"enum": ["cosine", "l2", "ip", "l1"]},
+    aliases=_list(STRING),
     points=INTEGER,
     points_are_exact=BOOLEAN,
     table_bytes=INTEGER,
@@ -58,6 +59,7 @@ COLLECTION = _object(
     created_at=STRING,
     updated_at=STRING,
 )
+ALIAS = _object(alias=STRING, collection=STRING, created_at=STRING, updated_at=STRING)
 RECALL = _object(
     at=STRING,
     k=INTEGER,
@@ -77,6 +79,7 @@ SCHEMAS = {
     "VectorsPoint": POINT,
     "VectorsCollection": COLLECTION,
     "VectorsStats": _more(COLLECTION, namespaces=_list(NAMESPACE)),
+    "VectorsAlias": ALIAS,
     "VectorsNamespace": NAMESPACE,
     "VectorsRecall": RECALL,
     "VectorsIndex": _object(
@@ -228,6 +231,15 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
         200,
         _reference("VectorsStats"),
     ),
+    "aliases_list": ("List aliases", None, 200, _page(_reference("VectorsAlias"))),
+    "aliases_get": ("Show an alias", None, 200, _reference("VectorsAlias")),
+    "aliases_put": (
+        "Make an alias, or switch it to another collection",
+        bodies.AliasPut,
+        200,
+        _reference("VectorsAlias"),
+    ),
+    "aliases_delete": ("Take an alias away", None, 204, None),
     "index_get": ("Show the state of the index", None, 200, _reference("VectorsIndex")),
     "index_build": ("Build an index", bodies.IndexOptions, 202, _job),
     "index_delete": ("Drop the index", None, 204, None),
@@ -301,6 +313,7 @@ PAGE = {"limit": {"type": "integer", "minimum": 1, "maximum": 200}, "cursor": ST
 # The query string's parameters by the route's name, and which of them must be there.
 PARAMETERS = {
     "collections_list": PAGE,
+    "aliases_list": PAGE,
     "jobs_list": PAGE,
     "recall_list": PAGE | {"since": TIME, "until": TIME},
     "namespaces_list": PAGE | {"prefix": STRING},
@@ -312,7 +325,7 @@ PARAMETERS = {
     },
 }
 REQUIRED = {("namespaces_delete", "name")}
-PARAMETER_OF = {"collections": "collection", "jobs": "job", "api-keys": "key", "": "id"}
+PARAMETER_OF = {"collections": "collection", "aliases": "alias", "jobs": "job", "api-keys": "key", "": "id"}
 
 
 def paths(prefix: str, tag: str) -> dict:
