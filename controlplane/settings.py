@@ -80,7 +80,7 @@ VECTORS = {
         "AINDUS_QUEUE_MS",
         500,
         least=1,
-        doc="How long a read may be expected to wait before it is refused with 429; others ten times as long.",
+        doc="How long a read is left to wait at most before 429; other calls ten times as long.",
     ),
     "rate_limit": env.integer(
         "AINDUS_RATE_LIMIT",

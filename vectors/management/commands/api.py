@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import logging
 import os
 import sys
 from pathlib import Path
@@ -91,6 +92,8 @@ class Command(BaseCommand):
             log_level=LogLevels.warning,
             log_dictconfig=copy.deepcopy(settings.LOGGING),
         )
+        # It takes threads that only wait for a place for threads at work, and warns of so many.
+        logging.getLogger("_granian").addFilter(lambda record: "Python threads" not in str(record.msg))
         if with_runner:
             server.on_startup(runner.start)
         self.stderr.write(f"Vector API {settings.VERSION} on http://{host}:{port} (pid {os.getpid()})")
