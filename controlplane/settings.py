@@ -70,6 +70,26 @@ VECTORS = {
     "threads": env.integer(
         "AINDUS_API_THREADS", 2, least=1, most=64, doc="Threads of each of those processes."
     ),
+    "queue_requests": env.integer(
+        "AINDUS_QUEUE_REQUESTS",
+        32,
+        most=1000,
+        doc="Most requests that wait for one of those threads; more are refused with 429.",
+    ),
+    "queue_ms": env.integer(
+        "AINDUS_QUEUE_MS",
+        500,
+        least=1,
+        doc="How long a read is left to wait at most before 429; other calls ten times as long.",
+    ),
+    "rate_limit": env.integer(
+        "AINDUS_RATE_LIMIT",
+        0,
+        doc="Requests a second of one API key or JWT subject, unless its key says otherwise; 0: any.",
+    ),
+    "rate_burst": env.integer(
+        "AINDUS_RATE_BURST", 0, doc="Requests of it at once; 0: as many as a second allows."
+    ),
     "max_body_bytes": env.integer(
         "AINDUS_MAX_BODY_BYTES", 32 * 2**20, least=1024, doc="Largest request body of the vector API."
     ),

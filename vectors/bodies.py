@@ -12,6 +12,9 @@ from vectors.points import ID_MOST, NAMESPACE_MOST
 Id = Annotated[str, Meta(min_length=1, max_length=ID_MOST)]
 Namespace = Annotated[str, Meta(max_length=NAMESPACE_MOST)]
 Include = tuple[Literal["metadata", "content", "vector"], ...]
+# Requests a second of a key (0: any number), and at once.
+Rate = Annotated[float, Meta(ge=0, le=1_000_000)]
+Burst = Annotated[int, Meta(ge=1, le=1_000_000)]
 EMPTY = msgspec.Raw(b"")
 
 
@@ -155,6 +158,16 @@ class ApiKeyCreate(Body):
     name: str
     role: Literal["viewer", "operator", "admin"] = "viewer"
     expires_at: Annotated[datetime.datetime, Meta(tz=True)] | None = None
+    requests_per_second: Rate | None = None
+    burst: Burst | None = None
+
+
+class ApiKeyUpdate(Body):
+    """What is given changes; null gives the settings' limit back."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    requests_per_second: Rate | msgspec.UnsetType | None = msgspec.UNSET
+    burst: Burst | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class RecallMeasure(Body):
@@ -206,7 +219,7 @@ _decoders = {
     kind: msgspec.json.Decoder(kind)
     for kind in (
         *(IndexOptions, CollectionCreate, CollectionUpdate, Upsert, Query, Fetch, Delete, Count, Scroll),
-        *(Recommend, Update, RecallMeasure),
+        *(Recommend, Update, RecallMeasure, ApiKeyUpdate),
         *(ApiKeyCreate, SimpleAdd, SimpleSearch),
     )
 }

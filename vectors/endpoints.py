@@ -51,6 +51,7 @@ def problem(error: ProblemError, request_id: str) -> Response:
         headers.append(("WWW-Authenticate", "Bearer"))
     if "allow" in error.extra:
         headers.append(("Allow", error.extra["allow"]))
+    headers += getattr(error, "headers", ())
     for item in error.errors:
         item["field"] = item["field"].encode("utf-8", "replace").decode()[:300]
     return Response(error.status, orjson.dumps(error.as_dict(request_id)), tuple(headers))

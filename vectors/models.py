@@ -108,6 +108,9 @@ class ApiKey(models.Model):
     hint = models.CharField(max_length=12)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True)
+    # Null: the settings' limit; a rate of 0: none.
+    requests_per_second = models.FloatField(null=True)
+    burst = models.IntegerField(null=True)
 
     class Meta:
         db_table = "vectors_api_key"

@@ -73,7 +73,16 @@ RECALL = _object(
     exact_p50_ms=NUMBER,
 )
 NAMESPACE = _object(name=STRING, points=INTEGER)
-API_KEY = _object(id=STRING, name=STRING, role=STRING, hint=STRING, created_at=STRING, expires_at=NULLABLE)
+API_KEY = _object(
+    id=STRING,
+    name=STRING,
+    role=STRING,
+    hint=STRING,
+    created_at=STRING,
+    expires_at=NULLABLE,
+    requests_per_second=NULLABLE_NUMBER,
+    burst={"type": ["integer", "null"]},
+)
 SIMPLE = _object(id=STRING, content=NULLABLE, metadata=OBJECT)
 SCHEMAS = {
     "VectorsPoint": POINT,
@@ -305,6 +314,12 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
         bodies.ApiKeyCreate,
         201,
         _reference("VectorsApiKeyMade"),
+    ),
+    "keys_update": (
+        "Change an API key of the target",
+        bodies.ApiKeyUpdate,
+        200,
+        _reference("VectorsApiKey"),
     ),
     "keys_delete": ("Delete an API key of the target", None, 204, None),
 }

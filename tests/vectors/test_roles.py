@@ -35,6 +35,7 @@ def test_the_matrix_is_as_documented():
     assert {name for name, role in roles.items() if role == "admin"} == {
         "keys_list",
         "keys_create",
+        "keys_update",
         "keys_delete",
     }
     assert {name for name, role in roles.items() if role == "operator"} == {
