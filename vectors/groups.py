@@ -19,6 +19,7 @@ from vectors.points import columns
 CANDIDATES = 5
 
 
+@slow.watched
 def points_query_groups(
     connection: Connection,
     collection: Collection,
