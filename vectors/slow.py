@@ -104,7 +104,7 @@ class Recorder:
         self.seconds = float("inf")
         # note(name, by) counts "slow".
         self.counted = lambda name, by: None
-        self._pending: queue.SimpleQueue = queue.SimpleQueue()
+        self.pending: queue.SimpleQueue = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._connection: database.Connection | None = None
@@ -124,11 +124,11 @@ class Recorder:
         if self.seconds == float("inf") or not connection.watched:
             return
         self.counted("slow", 1)
-        if self._pending.qsize() >= PENDING_MOST:
+        if self.pending.qsize() >= PENDING_MOST:
             self._left_out += 1
             return
         at = datetime.datetime.now(datetime.UTC)
-        self._pending.put(
+        self.pending.put(
             (at, database.pool().conninfo, collection.name, query, found, share, seconds, connection.last)
         )
         with self._lock:
@@ -139,10 +139,10 @@ class Recorder:
     def _run(self) -> None:
         while True:
             try:
-                entry = self._pending.get(timeout=IDLE_SECONDS)
+                entry = self.pending.get(timeout=IDLE_SECONDS)
             except queue.Empty:
                 with self._lock:
-                    if self._pending.empty():
+                    if self.pending.empty():
                         self._close()
                         self._thread = None
                         return
@@ -229,6 +229,12 @@ def explained(connection: database.Connection, statement: tuple, ef: int | None)
 recorder = Recorder()
 
 
+def use(other: Recorder) -> None:
+    """Hand slow queries to another recorder (tests)."""
+    global recorder
+    recorder = other
+
+
 def slow_query_list(
     *,
     limit: int,
@@ -237,7 +243,7 @@ def slow_query_list(
     since: datetime.datetime | None = None,
     until: datetime.datetime | None = None,
 ) -> tuple[list[dict], int | None]:
-    """Slow queries of all replicas with since <= at < until, the newest first, and the number to go on before."""
+    """Slow queries of all replicas, since <= at < until, the newest first, and the number to go on before."""
     with database.pool().connection() as connection:
         rows = connection.db.execute(
             "SELECT id, at, collection, took_ms, detail, explain FROM vectors_slow_query"
