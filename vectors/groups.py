@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import orjson
 
-from vectors import search
+from vectors import fields, search
 from vectors.clauses import Clause, clause_of, text_array
 from vectors.collections import Collection
 from vectors.database import Connection
@@ -36,24 +36,32 @@ def points_query_groups(
 ) -> dict:
     """The top_k nearest groups: {groups: [{value, matches}], plan, ef, candidates, exhausted}."""
     clause = clause_of(filter) if filter is not None else None
-    condition, parameters = clause.sql(4) if clause is not None else ("true", [])
-    arguments = [packed, namespace.encode(), text_array(path), *parameters]
-    formats = [1, *[0] * (len(arguments) - 1)]
+    declared = clause is not None and fields.narrowing(clause.needs, collection.declared) is not None
     distance = collection.distance("$1")
-    source = (
-        f"SELECT id, {distance} AS distance, metadata #> $3::text[] AS value{columns(include)}"
-        f" FROM {collection.table} WHERE namespace = $2 AND {condition}"
-        " AND jsonb_typeof(metadata #> $3::text[]) IN ('string', 'number', 'boolean')"
-    )
-    plan, ef, groups = "exact", 0, None
+
+    def read(clause: Clause | None) -> tuple[str, list[bytes], list[int]]:
+        """SQL of the points that a clause selects, its parameters and their formats."""
+        condition, parameters = clause.sql(4) if clause is not None else ("true", [])
+        arguments = [packed, namespace.encode(), text_array(path), *parameters]
+        source = (
+            f"SELECT id, {distance} AS distance, metadata #> $3::text[] AS value{columns(include)}"
+            f" FROM {collection.table} WHERE namespace = $2 AND {condition}"
+            " AND jsonb_typeof(metadata #> $3::text[]) IN ('string', 'number', 'boolean')"
+        )
+        return source, arguments, [1, *[0] * (len(arguments) - 1)]
+
+    plan, ef, groups, share = "exact", 0, None, 1.0
+    if declared and collection.rows > search.SAMPLE_ROWS:
+        share = search.matching_share(connection, collection, namespace, clause)
     if collection.index_built is not None and not exact:
         share = search.matching_share(connection, collection, namespace, clause)
         wanted = CANDIDATES * top_k * group_size
-        through_index = clause is not None and clause.indexed
+        through_index = declared or (clause is not None and clause.indexed)
         plan, ef = search.choose(collection, share, wanted, through_index, recall)
         if plan == "hnsw":
             connection.set_ef(ef)
             names = "".join(f", {name}" for name in include)
+            source, arguments, formats = read(clause)
             result = connection.run(
                 f"SELECT id, distance, value::text{names}"
                 f" FROM ({source} ORDER BY {collection.indexed_distance('$1')} LIMIT {wanted}) nearest",
@@ -66,6 +74,8 @@ def points_query_groups(
                 plan, groups = "hnsw+exact", None
     if groups is None:
         names = "".join(f", {name}" for name in include)
+        chosen = fields.narrowed(clause, collection.declared, share) if declared else clause
+        source, arguments, formats = read(chosen)
         # Renumbered within each group, and groups by their nearest point.
         result = connection.run(
             f"SELECT id, distance, value::text{names} FROM (SELECT *, row_number() OVER nearest AS rank,"

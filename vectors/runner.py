@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from controlplane import ids
 from controlplane.errors import ProblemError
 from vectors import database
+from vectors.declarations import DECLARE
 from vectors.indexes import BUILD
 from vectors.jobs.work import CancelledError, FailedError, Work
 from vectors.recalls import MEASURE, Schedule
@@ -33,6 +34,7 @@ LOCK_CLASS = 0x41494E44
 # Imported when first needed, because some bring libraries that most runners never need.
 HANDLERS = {
     BUILD: "vectors.jobs.builds.build",
+    DECLARE: "vectors.jobs.declared.make",
     MEASURE: "vectors.jobs.recall.measure",
 }
 

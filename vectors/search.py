@@ -10,6 +10,7 @@ prefers the graph even where it misses most matches.
 import time
 from typing import NamedTuple
 
+from vectors import fields
 from vectors.clauses import Clause, clause_of
 from vectors.collections import DISTANCES, Collection
 from vectors.database import FLOAT8, INT8, Connection
@@ -131,6 +132,7 @@ def points_query(
     """
     clause = clause_of(filter) if filter is not None else None
     plan, ef, share = "exact", 0, 1.0
+    declared = clause is not None and fields.narrowing(clause.needs, collection.declared) is not None
     # The graph knows no place to go on from: it yields the pages before as well, and a few to spare.
     reach = top_k if after is None else after.seen + top_k + max(after.seen // 10, 8)
     if collection.index_built is not None and not exact and (after is None or reach <= EF_STEPS[-1]):
@@ -138,7 +140,10 @@ def points_query(
             share = collection.estimates[namespace, None][0]
         else:
             share = matching_share(connection, collection, namespace, clause)
-        plan, ef = choose(collection, share, reach, clause is not None and clause.indexed, recall)
+        through_index = declared or (clause is not None and clause.indexed)
+        plan, ef = choose(collection, share, reach, through_index, recall)
+    elif declared and collection.rows > SAMPLE_ROWS:
+        share = matching_share(connection, collection, namespace, clause)
     rows = None
     if plan == "hnsw":
         connection.set_ef(ef)
@@ -154,6 +159,8 @@ def points_query(
         if rows is None:
             plan = "hnsw+exact"
     if rows is None:
+        if declared:
+            clause = fields.narrowed(clause, collection.declared, share)
         result = run(
             connection, collection, packed, top_k, namespace, clause, include, exact=True, after=after
         )
