@@ -37,50 +37,49 @@ def points_query_groups(
     """The top_k nearest groups: {groups: [{value, matches}], plan, ef, candidates, exhausted}."""
     clause = clause_of(filter) if filter is not None else None
     declared = clause is not None and fields.narrowing(clause.needs, collection.declared) is not None
-    distance = collection.distance("$1")
+    value = "metadata #> $3::text[]"
 
-    def read(clause: Clause | None) -> tuple[str, list[bytes], list[int]]:
-        """SQL of the points that a clause selects, its parameters and their formats."""
+    def selecting(clause: Clause | None) -> tuple[str, list[bytes], list[int]]:
+        """The conditions on the points that are in groups, their parameters and the formats of those."""
         condition, parameters = clause.sql(4) if clause is not None else ("true", [])
         arguments = [packed, namespace.encode(), text_array(path), *parameters]
-        source = (
-            f"SELECT id, {distance} AS distance, metadata #> $3::text[] AS value{columns(include)}"
-            f" FROM {collection.table} WHERE namespace = $2 AND {condition}"
-            " AND jsonb_typeof(metadata #> $3::text[]) IN ('string', 'number', 'boolean')"
+        conditions = (
+            f"namespace = $2 AND {condition} AND jsonb_typeof({value}) IN ('string', 'number', 'boolean')"
         )
-        return source, arguments, [1, *[0] * (len(arguments) - 1)]
+        return conditions, arguments, [1, *[0] * (len(arguments) - 1)]
 
-    plan, ef, groups, share = "exact", 0, None, 1.0
-    if declared and collection.rows > search.SAMPLE_ROWS:
+    plan, ef, groups, spans, share = "exact", 0, None, (), search.EVERYTHING
+    wanted = CANDIDATES * top_k * group_size
+    if collection.parts and not exact:
         share = search.matching_share(connection, collection, namespace, clause)
-    if collection.index_built is not None and not exact:
-        share = search.matching_share(connection, collection, namespace, clause)
-        wanted = CANDIDATES * top_k * group_size
         through_index = declared or (clause is not None and clause.indexed)
-        plan, ef = search.choose(collection, share, wanted, through_index, recall)
-        if plan == "hnsw":
-            connection.set_ef(ef)
-            names = "".join(f", {name}" for name in include)
-            source, arguments, formats = read(clause)
-            result = connection.run(
-                f"SELECT id, distance, value::text{names}"
-                f" FROM ({source} ORDER BY {collection.indexed_distance('$1')} LIMIT {wanted}) nearest",
-                arguments,
-                formats,
-                prepare=False,
-            )
-            groups = grouped(result, collection, include, top_k, group_size)
-            if len(groups) < top_k or any(len(group["matches"]) < group_size for group in groups):
-                plan, groups = "hnsw+exact", None
+        spans, ef = search.spans_of(collection, share, wanted, through_index, recall)
+    elif declared and collection.rows > search.SAMPLE_ROWS:
+        share = search.matching_share(connection, collection, namespace, clause)
+    if spans:
+        conditions, arguments, formats = selecting(clause)
+        plan = "hnsw"
+        connection.set_ef(ef)
+        more = f", ({value})::text AS value{columns(include)}"
+        result = connection.run(
+            search.nearest_sql(collection, spans, more, conditions, wanted), arguments, formats, prepare=False
+        )
+        if search.complete(result, spans, wanted):
+            groups = grouped(result, collection, include, top_k, group_size, wanted)
+        if groups is None or len(groups) < top_k or any(len(g["matches"]) < group_size for g in groups):
+            plan, groups = "hnsw+exact", None
     if groups is None:
         names = "".join(f", {name}" for name in include)
-        chosen = fields.narrowed(clause, collection.declared, share) if declared else clause
-        source, arguments, formats = read(chosen)
+        if declared:
+            clause = fields.narrowed(clause, collection.declared, share.all)
+        conditions, arguments, formats = selecting(clause)
         # Renumbered within each group, and groups by their nearest point.
         result = connection.run(
             f"SELECT id, distance, value::text{names} FROM (SELECT *, row_number() OVER nearest AS rank,"
             " first_value(distance) OVER nearest AS best, first_value(id) OVER nearest AS best_id"
-            f" FROM ({source}) points WINDOW nearest AS (PARTITION BY value ORDER BY distance, id)) ranked"
+            f" FROM (SELECT id, {collection.distance('$1')} AS distance, {value} AS value{columns(include)}"
+            f" FROM {collection.table} WHERE {conditions}) points"
+            " WINDOW nearest AS (PARTITION BY value ORDER BY distance, id)) ranked"
             f" WHERE rank <= {group_size} ORDER BY best, best_id, rank LIMIT {top_k * group_size}",
             arguments,
             formats,
@@ -104,10 +103,12 @@ def points_query_groups(
     }
 
 
-def grouped(result, collection: Collection, include, top_k: int, group_size: int) -> list[dict]:
-    """The first top_k groups of rows of (id, distance, value, parts)."""
+def grouped(
+    result, collection: Collection, include, top_k: int, group_size: int, nearest: int | None = None
+) -> list[dict]:
+    """The first top_k groups of rows of (id, distance, value, parts), of the `nearest` rows alone."""
     rows = {}
-    for distance, point_id, row in search.ranked(result):
+    for distance, point_id, row in search.ranked(result)[:nearest]:
         text = result.get_value(row, 2)
         # Numbers are one group when they are equal, however they were written.
         key = text if text[:1] in b'"tf' else Decimal(text.decode())

@@ -21,7 +21,7 @@ def chosen(
     if narrowing(clause.needs, collection.declared) is None or collection.rows <= search.SAMPLE_ROWS:
         return clause
     share = search.matching_share(connection, collection, namespace, clause)
-    return narrowed(clause, collection.declared, share)
+    return narrowed(clause, collection.declared, share.all)
 
 
 def points_count(connection: Connection, collection: Collection, *, namespace, filter) -> int:
