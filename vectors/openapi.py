@@ -46,12 +46,15 @@ POINT = {
     },
     "required": ["id"],
 }
+FIELD_TYPE = {"enum": ["keyword", "number", "boolean", "datetime"]}
 COLLECTION = _object(
     id=STRING,
     name=STRING,
     dimension=INTEGER,
     metric={"enum": ["cosine", "l2", "ip", "l1"]},
     aliases=_list(STRING),
+    fields=_list(_object(name=STRING, type=FIELD_TYPE, indexed=BOOLEAN)),
+    text={"oneOf": [_object(language=STRING, indexed=BOOLEAN), {"type": "null"}]},
     points=INTEGER,
     points_are_exact=BOOLEAN,
     table_bytes=INTEGER,

@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 
 from controlplane.errors import ProblemError
 from vectors import database, recalls, replica
+from vectors.declarations import DECLARE
 from vectors.indexes import BUILD, MERGE
 from vectors.jobs.schedule import Schedule
 from vectors.jobs.work import CancelledError, FailedError, Work
@@ -35,6 +36,7 @@ LOCK_CLASS = 0x41494E44
 # Imported when first needed, because some bring libraries that most runners never need.
 HANDLERS = {
     BUILD: "vectors.jobs.builds.build",
+    DECLARE: "vectors.jobs.declared.make",
     MERGE: "vectors.jobs.builds.merge",
     recalls.MEASURE: "vectors.jobs.recall.measure",
     "points.import": "vectors.transfer.importing.run",

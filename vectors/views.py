@@ -70,17 +70,16 @@ def endpoint(request: HttpRequest, rest: str = "") -> HttpResponse:
         principal = principal_of(request)
         auth.require(principal, handler.role)
         streamed = any(word in (request.content_type or "") for word in handler.takes)
-        response = handler.call(
-            Request(
-                request.method,
-                request.path,
-                request.META.get("QUERY_STRING", ""),
-                b"" if streamed else body_of(request),
-                principal,
-                request.read if streamed else None,
-            ),
-            *arguments,
+        asked = Request(
+            request.method,
+            request.path,
+            request.META.get("QUERY_STRING", ""),
+            b"" if streamed else body_of(request),
+            principal,
+            request.read if streamed else None,
         )
+        with limits.timeout(request.headers.get("X-Timeout-Ms")):
+            response = handler.call(asked, *arguments)
     except ProblemError as error:
         response = endpoints.problem(error, request_id)
     made, body = HttpResponse, response.body
