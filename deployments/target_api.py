@@ -96,28 +96,29 @@ class TargetApi:
                 return found
 
     def collection(self, name: str) -> dict:
-        return self.call("GET", _collection(name))
+        return self.call("GET", collection_path(name))
 
     def collection_create(self, body: dict) -> dict:
         return self.call("POST", "collections", body)
 
     def collection_delete(self, name: str) -> None:
-        self.call("DELETE", _collection(name), timeout=30)
+        self.call("DELETE", collection_path(name), timeout=30)
 
     def index(self, name: str) -> dict:
-        return self.call("GET", f"{_collection(name)}/index")
+        return self.call("GET", f"{collection_path(name)}/index")
 
     def index_build(self, name: str, body: dict) -> dict:
-        return self.call("POST", f"{_collection(name)}/index", body)
+        return self.call("POST", f"{collection_path(name)}/index", body)
 
     def scroll(self, name: str, **body) -> dict:
-        return self.call("POST", f"{_collection(name)}/scroll", body)
+        return self.call("POST", f"{collection_path(name)}/scroll", body)
 
     def query(self, name: str, body: dict) -> dict:
-        return self.call("POST", f"{_collection(name)}/query", body, timeout=15)
+        return self.call("POST", f"{collection_path(name)}/query", body, timeout=15)
 
 
-def _collection(name: str) -> str:
+def collection_path(name: str) -> str:
+    """The path of a collection below /api/v1/vectors/."""
     return f"collections/{quote(name, safe='')}"
 
 
