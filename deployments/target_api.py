@@ -20,6 +20,8 @@ from deployments.models import Replica, ReplicaStatus, Target
 TOKEN_SECONDS = 60
 TIMEOUT_SECONDS = 5.0
 MOST_ANSWER_BYTES = 32 * 2**20
+# Calls by POST that read alone, so that another replica may be asked.
+READS = ("/query", "/count", "/fetch", "/scroll", "/recommend")
 ERRORS = {404: NotFoundError, 409: ConflictError, 413: TooLargeError, 422: InvalidError, 400: InvalidError}
 
 
@@ -64,7 +66,7 @@ class TargetApi:
             content = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
         address = f"/api/v1/vectors/{path}" + (f"?{urlencode(query)}" if query else "")
-        again = method == "GET" or path.endswith(("/query", "/count", "/fetch", "/scroll"))
+        again = method == "GET" or path.endswith(READS)
         problem = ""
         for replica in replicas if again else replicas[:1]:
             try:
@@ -119,7 +121,12 @@ class TargetApi:
 
 def collection_path(name: str) -> str:
     """The path of a collection below /api/v1/vectors/."""
-    return f"collections/{quote(name, safe='')}"
+    return f"collections/{path_part(name)}"
+
+
+def path_part(name: str) -> str:
+    """A name as one part of a path."""
+    return quote(name, safe="")
 
 
 def problem_of(status: int, data: bytes) -> ProblemError:
