@@ -15,7 +15,7 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402
 
 from controlplane.errors import ProblemError  # noqa: E402
-from vectors import auth, bodies, endpoints, metrics, probes  # noqa: E402
+from vectors import auth, bodies, endpoints, limits, metrics, probes, slow  # noqa: E402
 from vectors.calls import base  # noqa: E402
 
 log = logging.getLogger("vectors.api")
@@ -72,6 +72,8 @@ class Application:
             counters = metrics.Counters(slots=1)
         counters.claim()
         self.counters = counters
+        self.rates = limits.rates()
+        self.rates.note = counters.note
         self.configure()
         self._django = None
         self._second = (0, "")
@@ -81,6 +83,10 @@ class Application:
         options = settings.VECTORS
         self.jwt_key = options["jwt_secret_key"]
         self.max_body = options["max_body_bytes"]
+        self.gate = limits.Gate(
+            options["threads"], options["queue_requests"], options["queue_ms"] / 1000, self.counters.note
+        )
+        slow.recorder.configure(self.counters.note)
         self.slow_seconds = options["slow_request_ms"] / 1000
         self.access_log = options["access_log"] and logging.getLogger("vectors.access").isEnabledFor(
             logging.INFO
@@ -98,9 +104,14 @@ class Application:
     def __call__(self, environ, start_response):
         path = environ["PATH_INFO"]
         name = "other"
-        if (not path.startswith(base.PREFIX) and path not in PROBES) or path.startswith(DIALECTS):
-            return self.through_django(environ, start_response, path)
         started = time.perf_counter()
+        if path not in PROBES:
+            try:
+                self.gate.enter(path, environ["REQUEST_METHOD"])
+            except ProblemError as error:
+                return self.refuse(environ, start_response, error)
+            if not path.startswith(base.PREFIX) or path.startswith(DIALECTS):
+                return self.through_django(environ, start_response, path, started)
         self.counters.begin()
         request_id = environ.get("HTTP_X_REQUEST_ID")
         if not request_id or not base.REQUEST_ID.match(request_id):
@@ -138,9 +149,18 @@ class Application:
         finally:
             self.finish(name, environ["REQUEST_METHOD"], path, status, started, request_id)
 
-    def through_django(self, environ, start_response, path: str):
+    def refuse(self, environ, start_response, error: ProblemError):
+        """The answer to a request that found no place; it costs as little as can be, and is not logged."""
+        request_id = environ.get("HTTP_X_REQUEST_ID", "")
+        if not base.REQUEST_ID.match(request_id):
+            request_id = os.urandom(8).hex()
+        response = endpoints.problem(error, request_id)
+        length = ("Content-Length", str(len(response.body)))
+        start_response(STATUS_LINES[error.status], [("X-Request-Id", request_id), length, *response.headers])
+        return [response.body]
+
+    def through_django(self, environ, start_response, path: str, started: float):
         """Django's answer, counted by the dialect it is in."""
-        started = time.perf_counter()
         self.counters.begin()
         first = path.removeprefix(base.PREFIX).strip("/").partition("/")[0]
         name = first if first in ("pinecone", "qdrant") else "other"
@@ -157,7 +177,9 @@ class Application:
             self.finish(name, environ["REQUEST_METHOD"], path, status, started, request_id)
 
     def finish(self, name: str, method: str, path: str, status: int, started: float, request_id: str) -> None:
-        """Count and log a request that is answered."""
+        """Count and log a request that is answered, and give its place to the next."""
+        if name not in PROBE_NAMES:
+            self.gate.leave()
         seconds = time.perf_counter() - started
         self.counters.end(name, status, seconds)
         # Probes come every few seconds from everywhere: only what is wrong with them is worth a line.
@@ -175,6 +197,14 @@ class Application:
             environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_API_KEY"), self.jwt_key
         )
         auth.require(principal, handler.role)
+        if principal.limit is None:
+            return self.called(environ, handler, arguments, path, principal)
+        headers = self.rates.admit(principal.limit)
+        response = self.called(environ, handler, arguments, path, principal)
+        return response._replace(headers=(*response.headers, *headers))
+
+    def called(self, environ, handler, arguments, path, principal) -> base.Response:
+        """The call's own answer."""
         if handler.takes and any(word in media_type(environ) for word in handler.takes):
             read = environ["wsgi.input"].read
             request = base.Request(
