@@ -54,6 +54,8 @@ class Collection:
     table: str
     statements: dict = field(default_factory=dict)
     estimates: dict = field(default_factory=dict)
+    # What vectors/plain.py knows: of this very reading of the collection, so it is never carried over.
+    plans: dict = field(default_factory=dict)
     fresh_until: float = 0.0
 
     @property

@@ -203,9 +203,14 @@ def run_one(connection, collection, query: bodies.OneQuery, packed: bytes | None
     return found
 
 
+def mark_begun(collection, namespace: str) -> int:
+    """The checksum that a mark starts from; that of the vector goes on with it."""
+    return zlib.crc32(namespace.encode(), collection.id.int & 0xFFFFFFFF)
+
+
 def mark_of(collection, query: bodies.OneQuery, packed: bytes) -> int:
     """A number that tells apart queries whose pages must not be mixed."""
-    mark = zlib.crc32(packed, zlib.crc32(query.namespace.encode(), collection.id.int & 0xFFFFFFFF))
+    mark = zlib.crc32(packed, mark_begun(collection, query.namespace))
     if query.filter is not None:
         mark = zlib.crc32(msgspec.json.encode(query.filter, order="deterministic"), mark)
     return mark

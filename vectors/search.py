@@ -108,6 +108,24 @@ def choose(
     return "hnsw", ef_for(wanted)
 
 
+def graph_statement(
+    connection: Connection,
+    collection: Collection,
+    top_k: int,
+    namespace: str,
+    include: tuple[str, ...],
+    recall: float | None,
+) -> tuple[str, int] | None:
+    """(statement, ef_search) that points_query would use for such a query of no filter; None: no graph."""
+    if collection.index_built is None:
+        return None
+    share = matching_share(connection, collection, namespace, None)
+    plan, ef = choose(collection, share, top_k, False, recall)
+    if plan == "exact":
+        return None
+    return statement_of(collection, top_k, include, "", 0, exact=False, after=False), ef
+
+
 def points_query(
     connection: Connection,
     collection: Collection,
@@ -134,10 +152,7 @@ def points_query(
     # The graph knows no place to go on from: it yields the pages before as well, and a few to spare.
     reach = top_k if after is None else after.seen + top_k + max(after.seen // 10, 8)
     if collection.index_built is not None and not exact and (after is None or reach <= EF_STEPS[-1]):
-        if clause is None and collection.estimates.get((namespace, None), (0, 0))[1] > time.monotonic():
-            share = collection.estimates[namespace, None][0]
-        else:
-            share = matching_share(connection, collection, namespace, clause)
+        share = matching_share(connection, collection, namespace, clause)
         plan, ef = choose(collection, share, reach, clause is not None and clause.indexed, recall)
     rows = None
     if plan == "hnsw":
@@ -197,13 +212,35 @@ def run(
     Of the exact plan they are the first by distance and id, behind `after` when it is given.
     """
     condition, parameters = clause.sql(3) if clause is not None else ("", [])
-    key = (limit, include, condition, exact, after is None)
+    statement = statement_of(
+        collection, limit, include, condition, len(parameters), exact=exact, after=after is not None
+    )
+    if clause is None and after is None:
+        return connection.run(statement, [packed, namespace.encode()], [1, 0])
+    if after is not None:
+        parameters = [*parameters, repr(after.distance).encode(), after.id.encode()]
+    formats = [1, 0, *[0] * len(parameters)]
+    return connection.run(statement, [packed, namespace.encode(), *parameters], formats, prepare=False)
+
+
+def statement_of(
+    collection: Collection,
+    limit: int,
+    include: tuple[str, ...],
+    condition: str,
+    parameters: int,
+    *,
+    exact: bool,
+    after: bool,
+) -> str:
+    """SQL of one plan, kept with the collection; `condition` has so many parameters, from $3 on."""
+    key = (limit, include, condition, exact, after)
     statement = collection.statements.get(key)
     if statement is None:
         distance = collection.distance("$1")
         conditions = "namespace = $2" + (f" AND {condition}" if condition else "")
-        if after is not None:
-            first = len(parameters) + 3
+        if after:
+            first = parameters + 3
             conditions += f" AND ({distance}, id) > (${first}::float8, ${first + 1})"
         # No index gives the order of a sum, so that one is sorted from all rows.
         order = f"({distance}) + 0, id" if exact else collection.indexed_distance("$1")
@@ -214,12 +251,7 @@ def run(
         if len(collection.statements) > 500:
             collection.statements.clear()
         collection.statements[key] = statement
-    if clause is None and after is None:
-        return connection.run(statement, [packed, namespace.encode()], [1, 0])
-    if after is not None:
-        parameters = [*parameters, repr(after.distance).encode(), after.id.encode()]
-    formats = [1, 0, *[0] * len(parameters)]
-    return connection.run(statement, [packed, namespace.encode(), *parameters], formats, prepare=False)
+    return statement
 
 
 def ranked(result) -> list[tuple[float, bytes, int]]:
