@@ -106,6 +106,14 @@ VECTORS = {
     "auto_index_pause_seconds": env.integer(
         "AINDUS_AUTO_INDEX_PAUSE_SECONDS", 10, least=1, doc="How long writes must have paused before that."
     ),
+    "recall_hours": env.integer(
+        "AINDUS_RECALL_HOURS",
+        24,
+        doc="Hours between measurements of the recall of a collection that changes; 0: none.",
+    ),
+    "recall_seconds": env.integer(
+        "AINDUS_RECALL_SECONDS", 60, least=1, doc="How long one measurement of recall may take."
+    ),
 }
 
 if ROLE == "api":

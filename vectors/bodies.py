@@ -39,6 +39,10 @@ class CollectionUpdate(Body):
     auto_index: bool | None = None
 
 
+class AliasPut(Body):
+    collection: str
+
+
 class Point(Body):
     id: Id
     vector: list[float] | None = None
@@ -153,6 +157,14 @@ class ApiKeyCreate(Body):
     expires_at: Annotated[datetime.datetime, Meta(tz=True)] | None = None
 
 
+class RecallMeasure(Body):
+    """How many points of the collection are asked for, for how many others each, at what recall."""
+
+    queries: Annotated[int, Meta(ge=1, le=1000)] = 100
+    k: Annotated[int, Meta(ge=1, le=1000)] = 10
+    recall: float | None = None
+
+
 class SimpleAdd(Body):
     """Upstream's call: one vector into the collection `default`."""
 
@@ -194,7 +206,7 @@ _decoders = {
     kind: msgspec.json.Decoder(kind)
     for kind in (
         *(IndexOptions, CollectionCreate, CollectionUpdate, Upsert, Query, Fetch, Delete, Count, Scroll),
-        *(Recommend, Update),
+        *(Recommend, Update, RecallMeasure),
         *(ApiKeyCreate, SimpleAdd, SimpleSearch),
     )
 }

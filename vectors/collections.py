@@ -30,6 +30,7 @@ DISTANCES = ("l2", "l1")
 INDEX_DIMENSION_MOST = {"vector": 2000, "halfvec": 4000}
 DEFAULT_INDEX = {"type": "hnsw", "m": 16, "ef_construction": 64, "precision": "vector"}
 CACHE_SECONDS = 1.0
+NAME_LOCK_CLASS = 0x4E414D45
 EXACT_COUNT_MOST = 50_000
 # Tables up to this size are counted in lists; reading one takes about a millisecond.
 COUNTED_BYTES_MOST = 4 * 2**20
@@ -50,6 +51,7 @@ class Collection:
     updated_at: object
     rows: int
     pages: int
+    aliases: list[str]
     operator: str
     table: str
     statements: dict = field(default_factory=dict)
@@ -77,7 +79,8 @@ class Collection:
 COLUMNS = (
     "c.id, c.name, c.dimension, c.metric, c.index_options, c.index_built, c.auto_index, c.created_at,"
     " c.updated_at,"
-    " greatest(r.reltuples, pg_stat_get_live_tuples(r.oid), 0)::bigint, r.relpages"
+    " greatest(r.reltuples, pg_stat_get_live_tuples(r.oid), 0)::bigint, r.relpages,"
+    " ARRAY(SELECT a.name FROM vectors_alias a WHERE a.collection_id = c.id ORDER BY a.name)"
 )
 SOURCE = (
     "vectors_collection c LEFT JOIN pg_class r ON r.relnamespace = 'vectors_data'::regnamespace"
@@ -96,6 +99,7 @@ def _collection(row) -> Collection:
         *row[:9],
         rows=row[9] or 0,
         pages=row[10] or 0,
+        aliases=row[11],
         operator=METRICS[row[3]][0],
         table=table_of(row[0]),
         fresh_until=time.monotonic() + CACHE_SECONDS,
@@ -110,7 +114,7 @@ def unknown(name: str) -> NotFoundError:
 
 
 def collection_get(name: str) -> Collection:
-    """The collection of a name or id, from this process's cache when fresh; NotFoundError."""
+    """The collection of a name, id or alias, from this process's cache when fresh; NotFoundError."""
     found = _cache.get(name)
     if found is not None and found.fresh_until > time.monotonic():
         return found
@@ -124,17 +128,28 @@ def collection_get(name: str) -> Collection:
 
 
 def collection_load(name: str) -> Collection:
-    """The collection of a name or id as the database has it; NotFoundError."""
-    if "\0" in name or len(name) > 200:
-        raise unknown(name)
-    condition, value = "c.name = %s", name
-    with contextlib.suppress(ValueError):
-        condition, value = "c.id = %s", ids.decode("col", name)
+    """The collection of a name, id or alias as the database has it; NotFoundError."""
+    condition, parameters = named(name)
     with database.pool().connection() as connection:
-        row = connection.db.execute(f"SELECT {COLUMNS} FROM {SOURCE} WHERE {condition}", [value]).fetchone()
+        row = connection.db.execute(
+            f"SELECT {COLUMNS} FROM {SOURCE} WHERE {condition}", parameters
+        ).fetchone()
     if row is None:
         raise unknown(name)
     return _collection(row)
+
+
+def named(name: str) -> tuple[str, list]:
+    """The condition on a collection `c` that a name, id or alias stands for, and its parameters."""
+    if "\0" in name or len(name) > 200:
+        raise unknown(name)
+    with contextlib.suppress(ValueError):
+        return "c.id = %s", [ids.decode("col", name)]
+    return (
+        "c.id = coalesce((SELECT id FROM vectors_collection WHERE name = %s),"
+        " (SELECT collection_id FROM vectors_alias WHERE name = %s))",
+        [name, name],
+    )
 
 
 def collection_exists(name: str) -> bool:
@@ -146,11 +161,14 @@ def collection_exists(name: str) -> bool:
 
 
 def collection_forget(name: str | None = None) -> None:
-    """Drop a name, or everything, from the cache."""
+    """Drop what a name stands for, under all its names, or everything from the cache."""
     if name is None:
         _cache.clear()
-    else:
-        _cache.pop(name, None)
+        return
+    found = _cache.pop(name, None)
+    if found is not None:
+        for other in [key for key, kept in list(_cache.items()) if kept.id == found.id]:
+            _cache.pop(other, None)
 
 
 def working_on(name: str, work):
@@ -205,18 +223,28 @@ def indexable(dimension: int, precision: str, at: str = "index.") -> None:
         )
 
 
-def collection_create(
-    *, name: str, dimension: int, metric: str = "cosine", index: dict | None = None, auto_index: bool = True
-) -> Collection:
-    """Make a collection and its table; InvalidError, ConflictError when the name is taken."""
+def name_check(name: str, field: str = "name") -> None:
+    """InvalidError for what no collection and no alias may be called."""
     if not NAME.match(name):
         raise InvalidError(
             "A name is 1 to 100 letters, digits, '-', '_' and '.', and starts with a letter or digit.",
             code="invalid_name",
-            field="name",
+            field=field,
         )
     if name.startswith("col_"):
-        raise InvalidError("Names that start with col_ are kept for ids.", code="invalid_name", field="name")
+        raise InvalidError("Names that start with col_ are kept for ids.", code="invalid_name", field=field)
+
+
+def name_lock(db, name: str) -> None:
+    """Hold a name until the transaction ends: collections and aliases must not share one."""
+    db.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [NAME_LOCK_CLASS, name])
+
+
+def collection_create(
+    *, name: str, dimension: int, metric: str = "cosine", index: dict | None = None, auto_index: bool = True
+) -> Collection:
+    """Make a collection and its table; InvalidError, ConflictError when the name is taken."""
+    name_check(name)
     if not 1 <= dimension <= DIMENSION_MOST:
         raise InvalidError(f"The dimension is between 1 and {DIMENSION_MOST}.", field="dimension")
     if metric not in METRICS:
@@ -247,6 +275,9 @@ def collection_create(
         ).format(table),
     ]
     with database.pool().connection() as connection, connection.db.transaction():
+        name_lock(connection.db, name)
+        if connection.db.execute("SELECT 1 FROM vectors_alias WHERE name = %s", [name]).fetchone():
+            raise ConflictError(f"An alias {name} exists already.", code="exists", field="name")
         try:
             connection.db.execute(
                 "INSERT INTO vectors_collection"
@@ -296,6 +327,10 @@ def collection_delete(*, name: str) -> None:
         )
         with connection.db.transaction():
             connection.db.execute("SET LOCAL lock_timeout = '10s'")
+            # Whoever adds an alias or a job from here on waits, and then finds it gone.
+            connection.db.execute(
+                "SELECT 1 FROM vectors_collection WHERE id = %s FOR UPDATE", [collection.id]
+            )
             for dependent in ("vectors_job", "vectors_alias", "vectors_recall"):
                 connection.db.execute(f"DELETE FROM {dependent} WHERE collection_id = %s", [collection.id])
             connection.db.execute("DELETE FROM vectors_collection WHERE id = %s", [collection.id])
@@ -358,6 +393,7 @@ def describe(collection: Collection, sizes: dict | None = None) -> dict:
         "name": collection.name,
         "dimension": collection.dimension,
         "metric": collection.metric,
+        "aliases": collection.aliases,
         "points": collection.rows,
         "points_are_exact": False,
         **sizes,

@@ -104,22 +104,23 @@ def resident_bytes(pid: int) -> int:
 _gauges: tuple[float, list] = (0.0, [])
 
 
-def collection_gauges() -> list[tuple[str, int, int, int]]:
-    """(name, points, bytes, 1 when an index serves) of every collection, up to 10 s old."""
+def collection_gauges() -> list[tuple[str, int, int, int, float | None]]:
+    """(name, points, bytes, 1 when an index serves, recall) of every collection, up to 10 s old."""
     global _gauges
     if _gauges[0] > time.monotonic():
         return _gauges[1]
     with database.pool().connection() as connection:
         rows = connection.db.execute(
             "SELECT c.name, greatest(r.reltuples, pg_stat_get_live_tuples(r.oid), 0)::bigint,"
-            " pg_total_relation_size(r.oid), (c.index_built IS NOT NULL)::int, c.id, pg_table_size(r.oid)"
-            " FROM vectors_collection c"
+            " pg_total_relation_size(r.oid), (c.index_built IS NOT NULL)::int, c.id, pg_table_size(r.oid),"
+            " (SELECT recall FROM vectors_recall WHERE collection_id = c.id AND asked IS NULL"
+            " ORDER BY at DESC LIMIT 1) FROM vectors_collection c"
             " JOIN pg_class r ON r.relnamespace = 'vectors_data'::regnamespace"
             " AND r.relname = 'p_' || replace(c.id::text, '-', '') ORDER BY c.name"
         ).fetchall()
         small = {row[0]: table_of(row[4]) for row in rows if row[5] <= COUNTED_BYTES_MOST}
         counts = exact_counts(connection, small)
-    found = [(row[0], counts.get(row[0], row[1]), row[2], row[3]) for row in rows]
+    found = [(row[0], counts.get(row[0], row[1]), row[2], row[3], row[6]) for row in rows]
     _gauges = (time.monotonic() + GAUGES_SECONDS, found)
     return found
 
@@ -179,9 +180,14 @@ def text(counters: Counters) -> bytes:
         ("points", "Points in the collection, by PostgreSQL's statistics."),
         ("bytes", "Size of the collection on disk, indexes included."),
         ("indexed", "1 when an index serves the collection's queries."),
+        ("recall", "Recall of the newest measurement at the default recall."),
     )
     for at, (gauge, help_text) in enumerate(gauges, 1):
         lines.append(f"# HELP aindusdb_api_collection_{gauge} {help_text}")
         lines.append(f"# TYPE aindusdb_api_collection_{gauge} gauge")
-        lines += [f'aindusdb_api_collection_{gauge}{{collection="{row[0]}"}} {row[at]}' for row in rows]
+        lines += [
+            f'aindusdb_api_collection_{gauge}{{collection="{row[0]}"}} {row[at]}'
+            for row in rows
+            if row[at] is not None
+        ]
     return ("\n".join(lines) + "\n").encode()

@@ -50,6 +50,7 @@ COLLECTION = _object(
     name=STRING,
     dimension=INTEGER,
     metric={"enum": ["cosine", "l2", "ip", "l1"]},
+    aliases=_list(STRING),
     points=INTEGER,
     points_are_exact=BOOLEAN,
     table_bytes=INTEGER,
@@ -58,6 +59,19 @@ COLLECTION = _object(
     created_at=STRING,
     updated_at=STRING,
 )
+ALIAS = _object(alias=STRING, collection=STRING, created_at=STRING, updated_at=STRING)
+RECALL = _object(
+    at=STRING,
+    k=INTEGER,
+    queries=INTEGER,
+    asked=NULLABLE_NUMBER,
+    recall=NUMBER,
+    ef={"type": ["integer", "null"]},
+    plan=STRING,
+    points=INTEGER,
+    p50_ms=NUMBER,
+    exact_p50_ms=NUMBER,
+)
 NAMESPACE = _object(name=STRING, points=INTEGER)
 API_KEY = _object(id=STRING, name=STRING, role=STRING, hint=STRING, created_at=STRING, expires_at=NULLABLE)
 SIMPLE = _object(id=STRING, content=NULLABLE, metadata=OBJECT)
@@ -65,7 +79,9 @@ SCHEMAS = {
     "VectorsPoint": POINT,
     "VectorsCollection": COLLECTION,
     "VectorsStats": _more(COLLECTION, namespaces=_list(NAMESPACE)),
+    "VectorsAlias": ALIAS,
     "VectorsNamespace": NAMESPACE,
+    "VectorsRecall": RECALL,
     "VectorsIndex": _object(
         collection=STRING,
         state={"enum": ["none", "queued", "building", "ready", "failed"]},
@@ -215,9 +231,20 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
         200,
         _reference("VectorsStats"),
     ),
+    "aliases_list": ("List aliases", None, 200, _page(_reference("VectorsAlias"))),
+    "aliases_get": ("Show an alias", None, 200, _reference("VectorsAlias")),
+    "aliases_put": (
+        "Make an alias, or switch it to another collection",
+        bodies.AliasPut,
+        200,
+        _reference("VectorsAlias"),
+    ),
+    "aliases_delete": ("Take an alias away", None, 204, None),
     "index_get": ("Show the state of the index", None, 200, _reference("VectorsIndex")),
     "index_build": ("Build an index", bodies.IndexOptions, 202, _job),
     "index_delete": ("Drop the index", None, 204, None),
+    "recall_measure": ("Measure the recall", bodies.RecallMeasure, 202, _job),
+    "recall_list": ("List measurements of the recall", None, 200, _page(_reference("VectorsRecall"))),
     "upsert": (
         "Insert or replace a batch of points",
         bodies.Upsert,
@@ -281,11 +308,14 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
     ),
     "keys_delete": ("Delete an API key of the target", None, 204, None),
 }
+TIME = {"type": "string", "format": "date-time"}
 PAGE = {"limit": {"type": "integer", "minimum": 1, "maximum": 200}, "cursor": STRING}
 # The query string's parameters by the route's name, and which of them must be there.
 PARAMETERS = {
     "collections_list": PAGE,
+    "aliases_list": PAGE,
     "jobs_list": PAGE,
+    "recall_list": PAGE | {"since": TIME, "until": TIME},
     "namespaces_list": PAGE | {"prefix": STRING},
     "namespaces_delete": {"name": STRING},
     "upsert": {
@@ -295,7 +325,7 @@ PARAMETERS = {
     },
 }
 REQUIRED = {("namespaces_delete", "name")}
-PARAMETER_OF = {"collections": "collection", "jobs": "job", "api-keys": "key", "": "id"}
+PARAMETER_OF = {"collections": "collection", "aliases": "alias", "jobs": "job", "api-keys": "key", "": "id"}
 
 
 def paths(prefix: str, tag: str) -> dict:

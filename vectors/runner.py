@@ -21,6 +21,7 @@ from controlplane.errors import ProblemError
 from vectors import database
 from vectors.indexes import BUILD
 from vectors.jobs.work import CancelledError, FailedError, Work
+from vectors.recalls import MEASURE, Schedule
 
 log = logging.getLogger("vectors.runner")
 
@@ -32,6 +33,7 @@ LOCK_CLASS = 0x41494E44
 # Imported when first needed, because some bring libraries that most runners never need.
 HANDLERS = {
     BUILD: "vectors.jobs.builds.build",
+    MEASURE: "vectors.jobs.recall.measure",
 }
 
 
@@ -44,12 +46,19 @@ class Runner:
     """Takes queued jobs, one at a time, and those of runners that died."""
 
     def __init__(
-        self, conninfo: str, *, memory_mib: int = 0, auto_points: int = 10_000, pause_seconds: float = 10
+        self,
+        conninfo: str,
+        *,
+        memory_mib: int = 0,
+        auto_points: int = 10_000,
+        pause_seconds: float = 10,
+        recall_hours: float = 0,
     ):
         self.conninfo = conninfo
         self.memory_mib = memory_mib
         self.auto_points = auto_points
         self.pause_seconds = pause_seconds
+        self.recalls = Schedule(recall_hours)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._writes: dict = {}
 
@@ -75,8 +84,9 @@ class Runner:
                 time.sleep(POLL_SECONDS)
 
     def run_pending(self, db: psycopg.Connection) -> bool:
-        """Do one job that is due, if there is one; queue builds that are due by themselves."""
+        """Do one job that is due, if there is one; queue what is due by itself."""
         self.queue_due(db)
+        self.recalls.queue_due(db)
         rows = db.execute(
             "SELECT id FROM vectors_job WHERE state IN ('queued', 'running') ORDER BY created_at"
         ).fetchall()
@@ -189,6 +199,7 @@ def main(alive=lambda: True) -> None:
         memory_mib=settings.VECTORS["index_memory_mib"],
         auto_points=settings.VECTORS["auto_index_points"],
         pause_seconds=settings.VECTORS["auto_index_pause_seconds"],
+        recall_hours=settings.VECTORS["recall_hours"],
     )
     try:
         runner.run_for_ever(alive)

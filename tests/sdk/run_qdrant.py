@@ -78,6 +78,22 @@ def collections(client: QdrantClient, name: str) -> None:
     assert client.delete_payload_index(name, "genre").status == "completed"
 
 
+def aliases(client: QdrantClient, name: str) -> None:
+    def change(operation) -> None:
+        assert client.update_collection_aliases(change_aliases_operations=[operation])
+
+    create = models.CreateAlias(collection_name=name, alias_name=f"{name}-live")
+    change(models.CreateAliasOperation(create_alias=create))
+    assert client.count(f"{name}-live").count == client.count(name).count
+    rename = models.RenameAlias(old_alias_name=f"{name}-live", new_alias_name=f"{name}-now")
+    change(models.RenameAliasOperation(rename_alias=rename))
+    pair = models.AliasDescription(alias_name=f"{name}-now", collection_name=name)
+    assert pair in client.get_aliases().aliases
+    assert client.get_collection_aliases(name).aliases == [pair]
+    change(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=f"{name}-now")))
+    assert client.get_collection_aliases(name).aliases == []
+
+
 def reading(client: QdrantClient, name: str, stored) -> None:
     for query in sample.queries():
         sample.check(ask(client, name, query), sample.nearest(query, stored, "cosine"))
@@ -202,6 +218,7 @@ def main(address: str) -> None:
     name, stored = f"sdk-{uuid.uuid4().hex[:6]}", sample.vectors()
     collections(client, name)
     load(client, name, stored)
+    aliases(client, name)
     reading(client, name, stored)
     writing(client, name, stored)
     refusals(client, name, stored)

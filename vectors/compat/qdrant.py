@@ -9,7 +9,7 @@ import time
 import orjson
 
 from controlplane.errors import InvalidError, NotFoundError, ProblemError
-from vectors import attributes, bodies, collections, indexes
+from vectors import aliases, attributes, bodies, collections, indexes
 from vectors.calls.base import JSON, OPERATOR, Response
 from vectors.compat import qdrant_bodies as shapes
 from vectors.compat.dialects import (
@@ -251,23 +251,49 @@ def collections_update(request: Request, name: str) -> bool:
 
 @answering("DELETE", "collections/{}", OPERATOR)
 def collections_delete(request: Request, name: str) -> bool:
-    """Whether there was one: clients delete before they create anew."""
+    """Whether there was one: clients delete before they create anew. An alias is none, as with the vendor."""
     try:
+        if name in collections.collection_load(name).aliases:
+            return False
         collections.collection_delete(name=name)
     except NotFoundError:
         return False
     return True
 
 
+def aliases_of(collection_id=None) -> dict:
+    """{aliases: [{alias_name, collection_name}]} of a collection or of all."""
+    found, after = [], ""
+    while after is not None:
+        page, after = aliases.alias_list(limit=200, after=after, collection_id=collection_id)
+        found += [{"alias_name": item["alias"], "collection_name": item["collection"]} for item in page]
+    return {"aliases": found}
+
+
 @answering("GET", "aliases")
 def aliases_list(request: Request) -> dict:
-    return {"aliases": []}
+    return aliases_of()
 
 
 @answering("GET", "collections/{}/aliases")
 def collection_aliases(request: Request, name: str) -> dict:
-    collections.collection_get(name)
-    return {"aliases": []}
+    return aliases_of(collections.collection_load(name).id)
+
+
+@answering("POST", "collections/aliases", OPERATOR)
+def aliases_update(request: Request) -> bool:
+    """All actions at once, or none."""
+    body = bodies.decode(shapes.AliasActions, request.body)
+    changes = []
+    for at, action in enumerate(body.actions):
+        given = [name for name in action.__struct_fields__ if getattr(action, name) is not None]
+        if len(given) != 1:
+            raise InvalidError(
+                f"An action is one of {', '.join(action.__struct_fields__)}.", field=f"actions[{at}]"
+            )
+        changes.append(getattr(action, given[0]).change())
+    aliases.aliases_change(changes)
+    return True
 
 
 @answering("PUT", "collections/{}/index", OPERATOR)

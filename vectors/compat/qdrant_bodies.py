@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from vectors import aliases
 from vectors.bodies import EMPTY
 
 PointId = int | str
@@ -150,6 +151,41 @@ class Operation(Body):
 
 class Operations(Body):
     operations: list[Operation]
+
+
+class CreateAlias(Body):
+    collection_name: str
+    alias_name: str
+
+    def change(self) -> aliases.Put:
+        return aliases.Put(self.alias_name, self.collection_name)
+
+
+class DeleteAlias(Body):
+    alias_name: str
+
+    def change(self) -> aliases.Drop:
+        return aliases.Drop(self.alias_name)
+
+
+class RenameAlias(Body):
+    old_alias_name: str
+    new_alias_name: str
+
+    def change(self) -> aliases.Rename:
+        return aliases.Rename(self.old_alias_name, self.new_alias_name)
+
+
+class AliasAction(Body):
+    """One of a list of changes; one field of it is given."""
+
+    create_alias: CreateAlias | None = None
+    delete_alias: DeleteAlias | None = None
+    rename_alias: RenameAlias | None = None
+
+
+class AliasActions(Body):
+    actions: Annotated[list[AliasAction], Meta(min_length=1, max_length=100)]
 
 
 class FieldIndex(Body):

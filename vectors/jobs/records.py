@@ -1,6 +1,9 @@
 """Jobs as they are kept: shown, listed, cancelled."""
 
 import datetime
+import uuid
+
+from psycopg.types.json import Jsonb
 
 from controlplane import ids
 from controlplane.errors import ConflictError, InvalidError, NotFoundError
@@ -79,6 +82,20 @@ def _with_reported(connection, job: dict) -> dict:
 
 def _seconds_left(spent: datetime.timedelta, percent: float) -> float:
     return round(spent / datetime.timedelta(seconds=1) * (100 / percent - 1), 1)
+
+
+def job_queue(db, collection_id: uuid.UUID, kind: str, params: dict) -> uuid.UUID:
+    """Add a job and wake a runner; psycopg's UniqueViolation when one of this kind is unfinished."""
+    job_id = ids.uuid7()
+    with db.transaction():
+        db.execute(
+            "INSERT INTO vectors_job"
+            " (id, collection_id, kind, state, params, error, attempt, runner, created_at)"
+            " VALUES (%s, %s, %s, 'queued', %s, '', 0, '', now())",
+            [job_id, collection_id, kind, Jsonb(params)],
+        )
+        db.execute("NOTIFY vectors_jobs")
+    return job_id
 
 
 def job_cancel(public_id: str) -> dict:
