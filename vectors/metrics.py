@@ -9,6 +9,7 @@ import mmap
 import os
 import threading
 import time
+from bisect import bisect_left
 
 from controlplane.errors import ProblemError
 from vectors import database
@@ -22,6 +23,7 @@ NAMES = (
     *("health", "ready", "metrics", "pinecone", "qdrant", "other"),
 )
 PLACES = {name: place for place, name in enumerate(NAMES)}
+OTHER = PLACES["other"]
 PER_ROUTE = len(STATUSES) + len(BUCKETS) + 2
 # Two numbers before the routes: the pid that counts here, and requests in flight.
 SLOT = 2 + PER_ROUTE * len(NAMES)
@@ -62,17 +64,13 @@ class Counters:
 
     def end(self, name: str, status: int, seconds: float) -> None:
         """Count a finished request."""
-        at = self.base + 2 + PLACES.get(name, PLACES["other"]) * PER_ROUTE
-        bucket = 0
-        for most in BUCKETS:
-            if seconds <= most:
-                break
-            bucket += 1
-        numbers = self.numbers
+        base, numbers = self.base, self.numbers
+        at = base + 2 + PLACES.get(name, OTHER) * PER_ROUTE
+        bucket = at + len(STATUSES) + bisect_left(BUCKETS, seconds)
         with self.lock:
-            numbers[self.base + 1] -= 1
+            numbers[base + 1] -= 1
             numbers[at + min(max(status // 100 - 2, 0), 3)] += 1
-            numbers[at + len(STATUSES) + bucket] += 1
+            numbers[bucket] += 1
             numbers[at + PER_ROUTE - 1] += seconds
 
     def total(self, offset: int) -> float:

@@ -1,4 +1,4 @@
-"""HTTP as a load generator needs it: requests made beforehand, one kept connection, answers read to their end."""
+"""HTTP as a load generator needs it: requests made beforehand, one kept connection, whole answers."""
 
 import json
 import socket

@@ -101,8 +101,9 @@ def _metadata(row: int) -> dict:
 
 
 def folder(path: Path, limit: int | None = None) -> Documents:
-    """The documents of a folder with points.ndjson.gz, embeddings.f16.npy, queries.f16.npy, truth_top100.i32.npy;
-    with a limit the first ones, and their neighbours computed.
+    """The documents of a folder: points.ndjson.gz, embeddings.f16.npy, queries.f16.npy, truth_top100.i32.npy.
+
+    With a limit the first ones, whose neighbours are computed.
     """
     vectors = _unit(np.load(path / "embeddings.f16.npy").astype(np.float32))
     queries = _unit(np.load(path / "queries.f16.npy").astype(np.float32))

@@ -61,7 +61,7 @@ class Group:
         return value
 
     def run(self, seconds: float) -> tuple[float, list[float]]:
-        """(requests/s, times) of a slice; a request that began within it counts with the time it took over."""
+        """(requests/s, times) of a slice; a request that began within it counts, with its whole time."""
         # All start at one moment, a little ahead, so that none begins while others are still told.
         start = time.monotonic() + 0.005
         for pipe in self.pipes:
