@@ -103,6 +103,12 @@ VECTORS = {
     "auto_index_points": env.integer(
         "AINDUS_AUTO_INDEX_POINTS", 10_000, least=1, doc="Points from which an index is built by itself."
     ),
+    "merge_index_points": env.integer(
+        "AINDUS_MERGE_INDEX_POINTS",
+        2_000,
+        least=100,
+        doc="Points written beside an index from which they are indexed while writes go on.",
+    ),
     "auto_index_pause_seconds": env.integer(
         "AINDUS_AUTO_INDEX_PAUSE_SECONDS", 10, least=1, doc="How long writes must have paused before that."
     ),

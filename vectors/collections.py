@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from controlplane import ids
 from controlplane.errors import ConflictError, InvalidError, NotFoundError
-from vectors import database
+from vectors import database, segments
 from vectors.vectors import DIMENSION_MOST
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
@@ -34,6 +34,7 @@ NAME_LOCK_CLASS = 0x4E414D45
 EXACT_COUNT_MOST = 50_000
 # Tables up to this size are counted in lists; reading one takes about a millisecond.
 COUNTED_BYTES_MOST = 4 * 2**20
+UNINDEXED_COUNTED_MOST = 100_000
 
 
 @dataclass(slots=True)
@@ -51,9 +52,11 @@ class Collection:
     updated_at: object
     rows: int
     pages: int
+    epoch: int
     aliases: list[str]
     operator: str
     table: str
+    parts: tuple[segments.Part, ...]
     statements: dict = field(default_factory=dict)
     estimates: dict = field(default_factory=dict)
     # What vectors/plain.py knows: of this very reading of the collection, so it is never carried over.
@@ -63,6 +66,11 @@ class Collection:
     @property
     def public_id(self) -> str:
         return ids.encode("col", self.id)
+
+    @property
+    def half(self) -> bool:
+        """Whether an index holds the numbers at half precision, so that each must fit it."""
+        return "halfvec" in (self.index_options.get("precision"), (self.index_built or {}).get("precision"))
 
     def distance(self, vector: str) -> str:
         """SQL of the distance to a placeholder."""
@@ -76,10 +84,17 @@ class Collection:
         return f"embedding::{kind} OPERATOR({self.operator}) {vector}::vector::{kind}"
 
 
+# About how many rows a table `r` holds: as the planner reckons, by its size of now and its density of when it
+# was last looked through. The counters of inserts are late, and count some rows twice.
+ROWS = (
+    "CASE WHEN r.reltuples > 0 AND r.relpages > 0"
+    " THEN r.reltuples / r.relpages * (pg_relation_size(r.oid) / current_setting('block_size')::int)"
+    " ELSE pg_stat_get_live_tuples(r.oid) END::bigint"
+)
 COLUMNS = (
     "c.id, c.name, c.dimension, c.metric, c.index_options, c.index_built, c.auto_index, c.created_at,"
     " c.updated_at,"
-    " greatest(r.reltuples, pg_stat_get_live_tuples(r.oid), 0)::bigint, r.relpages,"
+    f" {ROWS}, pg_relation_size(r.oid) / current_setting('block_size')::int, c.epoch,"
     " ARRAY(SELECT a.name FROM vectors_alias a WHERE a.collection_id = c.id ORDER BY a.name)"
 )
 SOURCE = (
@@ -99,9 +114,11 @@ def _collection(row) -> Collection:
         *row[:9],
         rows=row[9] or 0,
         pages=row[10] or 0,
-        aliases=row[11],
+        epoch=row[11],
+        aliases=row[12],
         operator=METRICS[row[3]][0],
         table=table_of(row[0]),
+        parts=segments.parts_of(row[5]),
         fresh_until=time.monotonic() + CACHE_SECONDS,
     )
 
@@ -136,6 +153,14 @@ def collection_load(name: str) -> Collection:
         ).fetchone()
     if row is None:
         raise unknown(name)
+    return _collection(row)
+
+
+def collection_at(db, collection_id: uuid.UUID) -> Collection:
+    """The collection of an id on a connection of the caller's; NotFoundError."""
+    row = db.execute(f"SELECT {COLUMNS} FROM {SOURCE} WHERE c.id = %s", [collection_id]).fetchone()
+    if row is None:
+        raise unknown(ids.encode("col", collection_id))
     return _collection(row)
 
 
@@ -346,8 +371,7 @@ def collection_list(*, limit: int, after: str = "") -> tuple[list[dict], str | N
             f"SELECT {COLUMNS} FROM {SOURCE} WHERE c.name > %s ORDER BY c.name LIMIT %s", [after, limit + 1]
         ).fetchall()
     found = [_collection(row) for row in rows[:limit]]
-    sizes = _sizes(found)
-    items = [describe(collection, sizes.get(collection.id)) for collection in found]
+    items = descriptions(found)
     small = {
         item["id"]: collection.table
         for item, collection in zip(items, found, strict=True)
@@ -375,19 +399,52 @@ def exact_counts(connection: database.Connection, tables: dict[str, str]) -> dic
         return {}
 
 
-def _sizes(collections: list[Collection]) -> dict:
-    with database.pool().connection() as connection:
-        rows = connection.db.execute(
-            "SELECT i, pg_table_size(t), pg_indexes_size(t) FROM unnest(%s::uuid[], %s::text[]) AS x (i, n),"
-            " to_regclass(n) AS t",
-            [[c.id for c in collections], [c.table for c in collections]],
-        ).fetchall()
+def _sizes(connection, collections: list[Collection]) -> dict:
+    rows = connection.db.execute(
+        "SELECT i, pg_table_size(t), pg_indexes_size(t) FROM unnest(%s::uuid[], %s::text[]) AS x (i, n),"
+        " to_regclass(n) AS t",
+        [[c.id for c in collections], [c.table for c in collections]],
+    ).fetchall()
     return {row[0]: {"table_bytes": row[1] or 0, "index_bytes": row[2] or 0} for row in rows}
 
 
-def describe(collection: Collection, sizes: dict | None = None) -> dict:
-    """The collection's public form; `points` is the statistics' estimate."""
-    sizes = sizes or _sizes([collection]).get(collection.id, {"table_bytes": 0, "index_bytes": 0})
+def _unindexed(connection, collections: list[Collection]) -> dict:
+    """How many rows of each lie behind its index, counted up to UNINDEXED_COUNTED_MOST."""
+    statement = " UNION ALL ".join(
+        f"SELECT %s, (SELECT count(*) FROM (SELECT FROM {collection.table}"
+        f" WHERE epoch >= {segments.unindexed_from(collection.parts)} LIMIT {UNINDEXED_COUNTED_MOST}) newer)"
+        for collection in collections
+    )
+    if not statement:
+        return {}
+    try:
+        return dict(connection.db.execute(statement, [c.id for c in collections]).fetchall())
+    except pg_errors.UndefinedTable:
+        return {}
+
+
+def descriptions(collections: list[Collection]) -> list[dict]:
+    """The public forms of collections; `points` is the statistics' estimate."""
+    with database.pool().connection() as connection:
+        sizes = _sizes(connection, collections)
+        behind = [c for c in collections if c.parts and segments.unindexed_from(c.parts) is not None]
+        unindexed = _unindexed(connection, behind)
+    return [
+        _description(
+            collection,
+            sizes.get(collection.id, {"table_bytes": 0, "index_bytes": 0}),
+            unindexed.get(collection.id, 0) if collection.parts else collection.rows,
+        )
+        for collection in collections
+    ]
+
+
+def describe(collection: Collection) -> dict:
+    """One collection's public form."""
+    return descriptions([collection])[0]
+
+
+def _description(collection: Collection, sizes: dict, unindexed: int) -> dict:
     return {
         "id": collection.public_id,
         "name": collection.name,
@@ -398,14 +455,23 @@ def describe(collection: Collection, sizes: dict | None = None) -> dict:
         "points_are_exact": False,
         **sizes,
         "index": {
-            "state": "ready" if collection.index_built else "none",
+            "state": "ready" if collection.parts else "none",
             "options": collection.index_options,
-            "built": {k: v for k, v in (collection.index_built or {}).items() if k != "name"} or None,
+            "built": built_public(collection.index_built),
             "auto": collection.auto_index,
+            "segments": len(collection.parts),
+            "unindexed_points": unindexed,
         },
         "created_at": collection.created_at,
         "updated_at": collection.updated_at,
     }
+
+
+def built_public(index_built: dict | None) -> dict | None:
+    """What is shown of the index that serves."""
+    if not index_built:
+        return None
+    return {key: value for key, value in index_built.items() if key not in ("name", "parts")}
 
 
 def collection_stats(collection: Collection, *, namespaces: bool = False) -> dict:

@@ -39,31 +39,30 @@ def points_query_groups(
     condition, parameters = clause.sql(4) if clause is not None else ("true", [])
     arguments = [packed, namespace.encode(), text_array(path), *parameters]
     formats = [1, *[0] * (len(arguments) - 1)]
-    distance = collection.distance("$1")
-    source = (
-        f"SELECT id, {distance} AS distance, metadata #> $3::text[] AS value{columns(include)}"
-        f" FROM {collection.table} WHERE namespace = $2 AND {condition}"
-        " AND jsonb_typeof(metadata #> $3::text[]) IN ('string', 'number', 'boolean')"
+    value = "metadata #> $3::text[]"
+    conditions = (
+        f"namespace = $2 AND {condition} AND jsonb_typeof({value}) IN ('string', 'number', 'boolean')"
     )
-    plan, ef, groups = "exact", 0, None
-    if collection.index_built is not None and not exact:
+    source = (
+        f"SELECT id, {collection.distance('$1')} AS distance, {value} AS value{columns(include)}"
+        f" FROM {collection.table} WHERE {conditions}"
+    )
+    plan, ef, groups, spans = "exact", 0, None, ()
+    wanted = CANDIDATES * top_k * group_size
+    if collection.parts and not exact:
         share = search.matching_share(connection, collection, namespace, clause)
-        wanted = CANDIDATES * top_k * group_size
-        through_index = clause is not None and clause.indexed
-        plan, ef = search.choose(collection, share, wanted, through_index, recall)
-        if plan == "hnsw":
-            connection.set_ef(ef)
-            names = "".join(f", {name}" for name in include)
-            result = connection.run(
-                f"SELECT id, distance, value::text{names}"
-                f" FROM ({source} ORDER BY {collection.indexed_distance('$1')} LIMIT {wanted}) nearest",
-                arguments,
-                formats,
-                prepare=False,
-            )
-            groups = grouped(result, collection, include, top_k, group_size)
-            if len(groups) < top_k or any(len(group["matches"]) < group_size for group in groups):
-                plan, groups = "hnsw+exact", None
+        spans, ef = search.spans_of(collection, share, wanted, clause is not None and clause.indexed, recall)
+    if spans:
+        plan = "hnsw"
+        connection.set_ef(ef)
+        more = f", ({value})::text AS value{columns(include)}"
+        result = connection.run(
+            search.nearest_sql(collection, spans, more, conditions, wanted), arguments, formats, prepare=False
+        )
+        if search.complete(result, spans, wanted):
+            groups = grouped(result, collection, include, top_k, group_size, wanted)
+        if groups is None or len(groups) < top_k or any(len(g["matches"]) < group_size for g in groups):
+            plan, groups = "hnsw+exact", None
     if groups is None:
         names = "".join(f", {name}" for name in include)
         # Renumbered within each group, and groups by their nearest point.
@@ -94,10 +93,12 @@ def points_query_groups(
     }
 
 
-def grouped(result, collection: Collection, include, top_k: int, group_size: int) -> list[dict]:
-    """The first top_k groups of rows of (id, distance, value, parts)."""
+def grouped(
+    result, collection: Collection, include, top_k: int, group_size: int, nearest: int | None = None
+) -> list[dict]:
+    """The first top_k groups of rows of (id, distance, value, parts), of the `nearest` rows alone."""
     rows = {}
-    for distance, point_id, row in search.ranked(result):
+    for distance, point_id, row in search.ranked(result)[:nearest]:
         text = result.get_value(row, 2)
         # Numbers are one group when they are equal, however they were written.
         key = text if text[:1] in b'"tf' else Decimal(text.decode())

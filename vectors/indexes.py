@@ -1,20 +1,63 @@
 """Indexes: asking for a build, dropping one, and what one will take."""
 
+from django.conf import settings
 from psycopg import errors as pg_errors
 from psycopg.types.json import Jsonb
 
 from controlplane import ids
 from controlplane.errors import ConflictError, InvalidError
 from vectors import collections, database
-from vectors.collections import Collection
+from vectors.collections import METRICS, Collection
 from vectors.jobs import records
 
-BUILD = "index.build"
+BUILD, MERGE = "index.build", "index.merge"
 
 
 def graph_bytes(rows: int, dimension: int, m: int, precision: str = "vector") -> int:
     """About the memory that a graph of this many rows needs while it is built."""
     return int(rows * (dimension * (2 if precision == "halfvec" else 4) + 8 + 2 * m * 16 + 200) * 1.05)
+
+
+def definition(metric: str, dimension: int, options: dict) -> str:
+    """SQL of an index of these options, from USING on."""
+    column, operators = "embedding", METRICS[metric][1]
+    if options.get("precision") == "halfvec":
+        column, operators = f"(embedding::halfvec({dimension}))", operators.replace("vector", "halfvec")
+    return (
+        f"USING hnsw ({column} {operators})"
+        f" WITH (m = {int(options['m'])}, ef_construction = {int(options['ef_construction'])})"
+    )
+
+
+def memory_limit_bytes(db, memory_mib: int) -> int:
+    """The most maintenance_work_mem of a build: of the setting, or (0) the server's own."""
+    if memory_mib:
+        return memory_mib * 2**20
+    kib = db.execute(
+        "SELECT reset_val::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'"
+    ).fetchone()[0]
+    return kib * 1024
+
+
+def estimate(db, collection: Collection, options: dict) -> dict:
+    """What a build will need: {memory_needed_bytes, memory_limit_bytes, warning}; no warning when it fits."""
+    needed = graph_bytes(
+        collection.rows, collection.dimension, options["m"], options.get("precision", "vector")
+    )
+    limit = memory_limit_bytes(db, settings.VECTORS["index_memory_mib"])
+    return {
+        "memory_needed_bytes": needed,
+        "memory_limit_bytes": limit,
+        "warning": does_not_fit(needed, limit) if needed > limit else None,
+    }
+
+
+def does_not_fit(needed: int, limit: int) -> str:
+    return (
+        f"The graph needs about {needed >> 20} MiB and may take {limit >> 20} MiB, which makes building"
+        " several times slower: raise AINDUS_INDEX_MEMORY_MIB or the server's maintenance_work_mem, or build"
+        " at precision halfvec."
+    )
 
 
 def index_build(*, name: str, options: dict | None = None) -> dict:
@@ -50,8 +93,9 @@ def index_build(*, name: str, options: dict | None = None) -> dict:
             ) from None
         except pg_errors.ForeignKeyViolation:
             raise collections.unknown(name) from None
+        needs = estimate(connection.db, collection, chosen)
     collections.collection_forget(name)
-    return records.job_get(ids.encode("job", job_id))
+    return records.job_get(ids.encode("job", job_id)) | needs
 
 
 def index_delete(*, name: str) -> None:
@@ -60,8 +104,8 @@ def index_delete(*, name: str) -> None:
     with database.pool().connection() as connection:
         connection.db.execute(
             "UPDATE vectors_job SET state = 'cancelled', finished_at = now()"
-            " WHERE collection_id = %s AND kind = %s AND state IN ('queued', 'running')",
-            [collection.id, BUILD],
+            " WHERE collection_id = %s AND kind = ANY(%s) AND state IN ('queued', 'running')",
+            [collection.id, list(records.BUILDS)],
         )
         records.builds_stop(connection, collection.id)
         connection.db.execute(
@@ -69,17 +113,21 @@ def index_delete(*, name: str) -> None:
             " WHERE id = %s",
             [collection.id],
         )
-        indexes_drop(connection.db, collection.id, keep=None)
+        indexes_drop(connection.db, collection.id, keep=())
     collections.collection_forget(name)
 
 
-def indexes_drop(db, collection_id, keep: str | None) -> None:
-    """Drop the collection's vector indexes but `keep`, valid or left over by a build that died."""
+def indexes_drop(db, collection_id, keep) -> None:
+    """Drop the collection's vector indexes but those named, valid or left over by a build that died.
+
+    What an unfinished job builds at this moment stays; its own end looks after it.
+    """
     rows = db.execute(
-        "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = to_regclass(%s)"
-        " AND (SELECT relname FROM pg_class WHERE oid = indexrelid) ~ '^v_' "
-        " AND (SELECT relname FROM pg_class WHERE oid = indexrelid) IS DISTINCT FROM %s",
-        [collections.table_of(collection_id), keep],
+        "SELECT c.oid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+        " WHERE i.indrelid = to_regclass(%s) AND c.relname ~ '^v_' AND NOT c.relname = ANY(%s)"
+        " AND NOT EXISTS (SELECT 1 FROM vectors_job j WHERE j.collection_id = %s"
+        " AND j.state IN ('queued', 'running') AND c.relname = 'v_' || replace(j.id::text, '-', ''))",
+        [collections.table_of(collection_id), list(keep), collection_id],
     ).fetchall()
     for (index,) in rows:
         db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
@@ -98,8 +146,10 @@ def index_get(collection: Collection) -> dict:
             "SELECT index_built, index_options, auto_index FROM vectors_collection WHERE id = %s",
             [collection.id],
         ).fetchone()
-    if built is None:
-        raise collections.unknown(collection.name)
+        if built is None:
+            raise collections.unknown(collection.name)
+        needs = estimate(connection.db, collection, built[1])
+    described = collections.describe(collection)["index"]
     state = "ready" if built[0] else "none"
     if job and job["state"] in ("queued", "running"):
         state = "queued" if job["state"] == "queued" else "building"
@@ -109,11 +159,11 @@ def index_get(collection: Collection) -> dict:
         "collection": collection.name,
         "state": state,
         "options": built[1],
-        "built": {key: value for key, value in (built[0] or {}).items() if key != "name"} or None,
+        "built": collections.built_public(built[0]),
         "auto": built[2],
-        "memory_needed_bytes": graph_bytes(
-            collection.rows, collection.dimension, built[1]["m"], built[1].get("precision", "vector")
-        ),
+        "segments": described["segments"],
+        "unindexed_points": described["unindexed_points"],
+        **needs,
         "percent": job["percent"]
         if job and state in ("queued", "building")
         else (100.0 if built[0] else 0.0),

@@ -13,7 +13,7 @@ from bisect import bisect_left
 
 from controlplane.errors import ProblemError
 from vectors import database
-from vectors.collections import COUNTED_BYTES_MOST, exact_counts, table_of
+from vectors.collections import COUNTED_BYTES_MOST, ROWS, exact_counts, table_of
 from vectors.endpoints import ROUTES
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -109,7 +109,7 @@ def collection_gauges() -> list[tuple[str, int, int, int, float | None]]:
         return _gauges[1]
     with database.pool().connection() as connection:
         rows = connection.db.execute(
-            "SELECT c.name, greatest(r.reltuples, pg_stat_get_live_tuples(r.oid), 0)::bigint,"
+            f"SELECT c.name, {ROWS},"
             " pg_total_relation_size(r.oid), (c.index_built IS NOT NULL)::int, c.id, pg_table_size(r.oid),"
             " (SELECT recall FROM vectors_recall WHERE collection_id = c.id AND asked IS NULL"
             " ORDER BY at DESC LIMIT 1) FROM vectors_collection c"

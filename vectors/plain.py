@@ -35,6 +35,10 @@ class Plan(NamedTuple):
 
     statement: str
     ef: int
+    # For each span of the statement how many rows it must give; None: any number.
+    wanted: tuple[int | None, ...]
+    # About how many rows are compared.
+    candidates: int
     namespace: bytes
     top_k: int
     include: tuple[str, ...]
@@ -71,23 +75,29 @@ def answered(name: str, raw: bytes) -> bytes | None:
         connection.set_ef(plan.ef)
         result = connection.run(plan.statement, (packed, plan.namespace), FORMATS)
         count = result.ntuples
-        if count != plan.top_k:
+        if count < plan.top_k:
             return None
         rows = connection.rows(result)
     except (psycopg.Error, ProblemError):
         return None
     finally:
         pool.give(connection)
+    if len(plan.wanted) > 1:
+        spans = [row[-1] for row in rows]
+        for span, wanted in enumerate(plan.wanted):
+            if wanted is not None and spans.count(span) < wanted:
+                return None
     rows.sort(key=by_distance_and_id)
+    del rows[plan.top_k :]
     base, sign = plan.score
     if plan.include == METADATA:
         matches = [
             {"id": point_id, "score": base + sign * distance, "metadata": Fragment(metadata)}
-            for point_id, distance, metadata in rows
+            for point_id, distance, metadata, _ in rows
         ]
     else:
         matches = [
-            {"id": row[0], "score": base + sign * row[1]} | points.parts_of(row[2:], plan.include)
+            {"id": row[0], "score": base + sign * row[1]} | points.parts_of(row[2:-1], plan.include)
             for row in rows
         ]
     point_id, distance, *_ = rows[-1]
@@ -97,9 +107,9 @@ def answered(name: str, raw: bytes) -> bytes | None:
             "matches": matches,
             "plan": "hnsw",
             "ef": plan.ef,
-            "candidates": max(plan.ef, count),
+            "candidates": max(plan.candidates, count),
             "exhausted": False,
-            "next_cursor": queries.cursor_encode(distance, point_id, count, mark),
+            "next_cursor": queries.cursor_encode(distance, point_id, plan.top_k, mark),
             "took_ms": round((time.perf_counter() - started) * 1000, 3),
         }
     )
@@ -124,15 +134,21 @@ def planned(connection, collection, body: dict, key: tuple) -> Plan | None:
     include = tuple(dict.fromkeys(query.include))
     found = None
     if query.recall != "exact":
-        found = search.graph_statement(
-            connection, collection, query.top_k, query.namespace, include, query.recall
+        found = search.graph_of(
+            connection,
+            collection,
+            top_k=query.top_k,
+            namespace=query.namespace,
+            include=include,
+            recall=query.recall,
         )
     if found is None:
         return None
-    statement, ef = found
     plan = Plan(
-        statement=statement,
-        ef=ef,
+        statement=found.statement,
+        ef=found.ef,
+        wanted=tuple(None if span.exact else query.top_k for span in found.spans),
+        candidates=search.scanned(collection, found.spans, found.ef, 0),
         namespace=query.namespace.encode(),
         top_k=query.top_k,
         include=include,

@@ -152,6 +152,8 @@ def points_upsert(connection: Connection, collection: Collection, *, namespace: 
     if not rows:
         return 0
     least = vectors.NORM_LEAST if collection.metric == "cosine" else 0
+    # The index is made later, of many rows at once: none may be there that it would refuse.
+    fits = " AND embedding::halfvec IS NOT NULL" if collection.half else ""
     try:
         with connection.db.transaction():
             if not connection.staging:
@@ -167,12 +169,13 @@ def points_upsert(connection: Connection, collection: Collection, *, namespace: 
                 copy.write(b"".join((COPY_HEAD, *rows, COPY_TAIL)))
             # The norm is checked here, in C, rather than number by number in Python.
             result = connection.run(
-                f"INSERT INTO {collection.table} (namespace, id, embedding, content, metadata)"
-                " SELECT $1, id, embedding, content, metadata FROM pg_temp.vectors_staging"
-                f" WHERE vector_norm(embedding) BETWEEN {least} AND {vectors.NORM_MOST:.0f} ORDER BY id"
+                f"INSERT INTO {collection.table} (namespace, id, embedding, content, metadata, epoch)"
+                " SELECT $1, id, embedding, content, metadata, $2::int FROM pg_temp.vectors_staging"
+                f" WHERE vector_norm(embedding) BETWEEN {least} AND {vectors.NORM_MOST:.0f}{fits} ORDER BY id"
                 " ON CONFLICT (namespace, id) DO UPDATE SET embedding = excluded.embedding,"
-                " content = excluded.content, metadata = excluded.metadata, updated_at = now()",
-                [namespace.encode()],
+                " content = excluded.content, metadata = excluded.metadata, epoch = excluded.epoch,"
+                " updated_at = now()",
+                [namespace.encode(), b"%d" % collection.epoch],
             )
             if result.command_tuples != len(rows):
                 raise located(batch, order, collection, None)
@@ -186,12 +189,14 @@ def points_upsert(connection: Connection, collection: Collection, *, namespace: 
     return len(rows)
 
 
-def fault(batch: Batch, order, metric: str) -> InvalidError | None:
+def fault(batch: Batch, order, metric: str, half: bool = False) -> InvalidError | None:
     """What the database would refuse of a batch: the first point and its part; None when all is well."""
     for at in order:
         places = batch.places(at)
         try:
             vectors.check(batch.packed[at], metric, places["vector"])
+            if half:
+                vectors.check_half(batch.packed[at], places["vector"])
         except InvalidError as found:
             return found
         raw = batch.metadata[at]
@@ -208,27 +213,9 @@ def fault(batch: Batch, order, metric: str) -> InvalidError | None:
     return None
 
 
-def too_large_for_half(batch: Batch, order) -> InvalidError | None:
-    """The first point of a batch that an index of half precision cannot take."""
-    for at in order:
-        if max(map(abs, vectors.unpack(batch.packed[at]))) >= vectors.HALF_MOST:
-            return InvalidError(
-                f"This collection's index is of half precision, for numbers below {vectors.HALF_MOST:.0f}:"
-                " scale the vector, or build the index with precision vector.",
-                code="out_of_range",
-                field=batch.places(at)["vector"],
-            )
-    return None
-
-
 def located(batch: Batch, order: list[int], collection: Collection, error) -> InvalidError:
     """The error of a batch that the database refused, with the point and part that is wrong."""
-    found = fault(batch, order, collection.metric)
-    if found is None and "halfvec" in (
-        collection.index_options.get("precision"),
-        (collection.index_built or {}).get("precision"),
-    ):
-        found = too_large_for_half(batch, order)
+    found = fault(batch, order, collection.metric, collection.half)
     if found is not None:
         return found
     detail = (error.diag.message_primary or "") if error is not None else "a vector is out of range"

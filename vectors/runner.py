@@ -1,8 +1,10 @@
-"""The runner: does jobs outside the request threads, in a process of its own.
+"""The runner: does jobs outside the request threads, in processes of its own.
 
-Every replica has one. A job belongs to whoever holds its advisory lock; the lock goes with the session, so
-when a runner dies the next one to look takes the job over. PostgreSQL notices the death of the client
-within CONNECTION_CHECK, ends the statement, and with it the session.
+Every replica has one: a process that queues what is due by itself, with a child for each lane, so that a
+build of hours keeps nobody else's rows from being indexed or imported. A job belongs to whoever holds its
+advisory lock; the lock goes with the session, so when a runner dies the next one to look takes the job over.
+PostgreSQL notices the death of the client within CONNECTION_CHECK, ends the statement, and with it the
+session.
 """
 
 import logging
@@ -16,12 +18,11 @@ from django.utils.module_loading import import_string
 from psycopg import errors as pg_errors
 from psycopg.types.json import Jsonb
 
-from controlplane import ids
 from controlplane.errors import ProblemError
-from vectors import database
-from vectors.indexes import BUILD
+from vectors import database, recalls, replica
+from vectors.indexes import BUILD, MERGE
+from vectors.jobs.schedule import Schedule
 from vectors.jobs.work import CancelledError, FailedError, Work
-from vectors.recalls import MEASURE, Schedule
 
 log = logging.getLogger("vectors.runner")
 
@@ -33,8 +34,14 @@ LOCK_CLASS = 0x41494E44
 # Imported when first needed, because some bring libraries that most runners never need.
 HANDLERS = {
     BUILD: "vectors.jobs.builds.build",
-    MEASURE: "vectors.jobs.recall.measure",
+    MERGE: "vectors.jobs.builds.merge",
+    recalls.MEASURE: "vectors.jobs.recall.measure",
 }
+
+# Jobs of one lane are done one after the other; kinds that are named in none go to `data`.
+LANES = {"build": (BUILD,), "merge": (MERGE,), "data": ()}
+NAMED = tuple(kind for kinds in LANES.values() for kind in kinds)
+STOP_SECONDS = 5.0
 
 
 def lock_key(job_id) -> int:
@@ -43,7 +50,7 @@ def lock_key(job_id) -> int:
 
 
 class Runner:
-    """Takes queued jobs, one at a time, and those of runners that died."""
+    """Takes queued jobs of one lane (None: of all), one at a time, and those of runners that died."""
 
     def __init__(
         self,
@@ -51,16 +58,19 @@ class Runner:
         *,
         memory_mib: int = 0,
         auto_points: int = 10_000,
+        merge_points: int = 2_000,
         pause_seconds: float = 10,
         recall_hours: float = 0,
+        lane: str | None = None,
     ):
         self.conninfo = conninfo
         self.memory_mib = memory_mib
-        self.auto_points = auto_points
-        self.pause_seconds = pause_seconds
-        self.recalls = Schedule(recall_hours)
+        self.lane = lane
+        self.schedule = Schedule(
+            auto_points=auto_points, merge_points=merge_points, pause_seconds=pause_seconds
+        )
+        self.recalls = recalls.Schedule(recall_hours)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
-        self._writes: dict = {}
 
     def connect(self) -> psycopg.Connection:
         db = psycopg.connect(
@@ -70,13 +80,25 @@ class Runner:
         return db
 
     def run_for_ever(self, alive=lambda: True) -> None:
-        """Work until alive() is false; a database that is away is waited for."""
+        """Do the lane's jobs until alive() is false; a database that is away is waited for."""
+        self._repeat(alive, self.run_due)
+
+    def schedule_for_ever(self, alive=lambda: True) -> None:
+        """Queue what is due by itself until alive() is false."""
+
+        def look(db) -> bool:
+            self.queue_due(db)
+            return False
+
+        self._repeat(alive, look)
+
+    def _repeat(self, alive, work) -> None:
         while alive():
             try:
                 with self.connect() as db:
                     db.execute("LISTEN vectors_jobs")
                     while alive():
-                        if not self.run_pending(db):
+                        if not work(db):
                             for _ in db.notifies(timeout=POLL_SECONDS, stop_after=1):
                                 pass
             except psycopg.Error as error:
@@ -84,11 +106,25 @@ class Runner:
                 time.sleep(POLL_SECONDS)
 
     def run_pending(self, db: psycopg.Connection) -> bool:
-        """Do one job that is due, if there is one; queue what is due by itself."""
+        """Queue what is due and do one job, if there is one: what all processes of a runner do together."""
         self.queue_due(db)
+        return self.run_due(db)
+
+    def queue_due(self, db: psycopg.Connection) -> None:
+        """Queue what is due by itself."""
+        self.schedule.queue_due(db)
         self.recalls.queue_due(db)
+
+    def run_due(self, db: psycopg.Connection) -> bool:
+        """Do one job of the lane, if there is one."""
+        condition, kinds = "true", list(NAMED)
+        if self.lane is not None:
+            kinds = list(LANES[self.lane]) or kinds
+            condition = "kind = ANY(%(kinds)s)" if LANES[self.lane] else "NOT kind = ANY(%(kinds)s)"
         rows = db.execute(
-            "SELECT id FROM vectors_job WHERE state IN ('queued', 'running') ORDER BY created_at"
+            f"SELECT id FROM vectors_job WHERE state IN ('queued', 'running') AND {condition}"
+            " ORDER BY created_at",
+            {"kinds": kinds},
         ).fetchall()
         for (job_id,) in rows:
             if db.execute("SELECT pg_try_advisory_lock(%s)", [lock_key(job_id)]).fetchone()[0]:
@@ -112,7 +148,7 @@ class Runner:
         ).fetchone()
         if row is None:
             return False
-        work = Work(db, *row, memory_mib=self.memory_mib)
+        work = Work(db, *row, memory_mib=self.memory_mib, conninfo=self.conninfo)
         log.info("job %s %s of %s: attempt %d", job_id, work.kind, work.collection, work.attempt)
         try:
             if work.attempt > ATTEMPTS_MOST:
@@ -157,32 +193,53 @@ class Runner:
         )
         (log.warning if error else log.info)("job %s %s %s", job_id, state, error)
 
-    def queue_due(self, db) -> None:
-        """Queue builds of collections that have grown past the limit and are not written any more."""
-        now = time.monotonic()
-        rows = db.execute(
-            "SELECT c.id, c.index_options, s.n_tup_ins + s.n_tup_upd + s.n_tup_del, s.n_live_tup"
-            " FROM vectors_collection c JOIN pg_stat_user_tables s ON s.schemaname = 'vectors_data'"
-            " AND s.relname = 'p_' || replace(c.id::text, '-', '')"
-            " WHERE c.auto_index AND c.index_built IS NULL AND c.index_options ->> 'type' = 'hnsw'"
-            " AND s.n_live_tup >= %s AND NOT EXISTS (SELECT 1 FROM vectors_job j WHERE j.collection_id = c.id"
-            " AND j.kind = %s AND (j.state IN ('queued', 'running') OR j.state = 'failed'))",
-            [self.auto_points, BUILD],
-        ).fetchall()
-        seen = {}
-        for collection_id, options, writes, _ in rows:
-            before, since = self._writes.get(collection_id, (None, now))
-            if writes != before:
-                since = now
-            seen[collection_id] = (writes, since)
-            if now - since >= self.pause_seconds:
-                db.execute(
-                    "INSERT INTO vectors_job"
-                    " (id, collection_id, kind, state, params, error, attempt, runner, created_at)"
-                    " VALUES (%s, %s, %s, 'queued', %s, '', 0, '', now()) ON CONFLICT DO NOTHING",
-                    [ids.uuid7(), collection_id, BUILD, Jsonb(options)],
-                )
-        self._writes = seen
+
+class Lanes:
+    """The children of a runner: one process a lane, forked, and forked again when it ends."""
+
+    def __init__(self, make):
+        # make(lane) gives the Runner of a lane, in its own process.
+        self.make = make
+        self.children: dict[int, str] = {}
+
+    def start(self, lane: str) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            self.children[pid] = lane
+            return
+        status = 1
+        try:
+            replica.die_with(parent)
+            self.make(lane).run_for_ever()
+            status = 0
+        except KeyboardInterrupt:
+            status = 0
+        except BaseException:
+            log.exception("the lane %s failed", lane)
+        finally:
+            os._exit(status)
+
+    def keep(self) -> bool:
+        """Start again what has ended; always True, so that it can be asked for being alive."""
+        for pid, lane in list(self.children.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                log.warning("the lane %s ended with %d; it is started again", lane, status)
+                del self.children[pid]
+                self.start(lane)
+        return True
+
+    def stop(self) -> None:
+        """Have every lane put its job back, and wait for that."""
+        for pid in self.children:
+            os.kill(pid, signal.SIGTERM)
+        until = time.monotonic() + STOP_SECONDS
+        for pid in self.children:
+            while os.waitpid(pid, os.WNOHANG)[0] == 0:
+                if time.monotonic() > until:
+                    os.kill(pid, signal.SIGKILL)
+                time.sleep(0.02)
 
 
 def main(alive=lambda: True) -> None:
@@ -194,14 +251,25 @@ def main(alive=lambda: True) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    runner = Runner(
-        database.conninfo_from_settings(),
-        memory_mib=settings.VECTORS["index_memory_mib"],
-        auto_points=settings.VECTORS["auto_index_points"],
-        pause_seconds=settings.VECTORS["auto_index_pause_seconds"],
-        recall_hours=settings.VECTORS["recall_hours"],
-    )
+
+    def make(lane: str | None) -> Runner:
+        options = settings.VECTORS
+        return Runner(
+            database.conninfo_from_settings(),
+            memory_mib=options["index_memory_mib"],
+            auto_points=options["auto_index_points"],
+            merge_points=options["merge_index_points"],
+            pause_seconds=options["auto_index_pause_seconds"],
+            recall_hours=options["recall_hours"],
+            lane=lane,
+        )
+
+    lanes = Lanes(make)
     try:
-        runner.run_for_ever(alive)
+        for lane in LANES:
+            lanes.start(lane)
+        make(None).schedule_for_ever(lambda: lanes.keep() and alive())
     except KeyboardInterrupt:
         log.info("stopped")
+    finally:
+        lanes.stop()

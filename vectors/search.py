@@ -5,6 +5,10 @@ matching row's distance, found through the GIN index, the primary key or a scan.
 goes on (iterative scan) until enough rows match; it may stop early, and then the exact way answers. Which
 one runs is chosen by cost from the measured share of rows that match, not by PostgreSQL's planner, which
 prefers the graph even where it misses most matches.
+
+A plan with a graph is one statement over all epochs (vectors/segments.py): each part of the index gives its
+nearest, rows written since are read exactly, and the nearest of all are the answer. One statement sees one
+state of the table, so that a row on its way from one range to another is seen once.
 """
 
 import time
@@ -14,8 +18,11 @@ from vectors.clauses import Clause, clause_of
 from vectors.collections import DISTANCES, Collection
 from vectors.database import FLOAT8, INT8, Connection
 from vectors.points import columns, parts, points_count, where
+from vectors.segments import Span, unindexed_from
 
-EF_STEPS = (80, 120, 160, 240, 320, 480, 640, 1000)
+EF_STEPS = (40, 60, 80, 100, 120, 160, 200, 240, 320, 480, 640, 1000)
+# Of an index that does not give a recall however wide it is searched.
+EF_OUT_OF_REACH = 2000
 SAMPLE_ROWS = 2000
 SAMPLE_PAGES_LEAST = 100
 ESTIMATE_SECONDS = 30
@@ -24,7 +31,8 @@ ESTIMATES_MOST = 2000
 # alone and where each candidate is held against a filter.
 COST_ROW, COST_SCANNED, COST_EF, COST_EF_FILTERED = 1.8, 0.4, 11.0, 22.0
 # How wide the graph is searched for a recall: the least ef, ef per match, and ef per match under a filter.
-# Calibrated on 30,000 real texts of 384 dimensions (docs/api.md has the figures).
+# Of 30,000 real texts of 384 dimensions (docs/api.md has the figures); the least ef of an index that was
+# calibrated is its own (vectors/jobs/calibration.py).
 WIDTHS = {0.95: (80, 1.5, 6), None: (160, 2.5, 8), 0.99: (320, 4, 12)}
 RECALLS = (*WIDTHS, "exact")
 
@@ -45,9 +53,19 @@ def ef_for(wanted: float) -> int:
     return EF_STEPS[-1]
 
 
+class Share(NamedTuple):
+    """The shares of rows that a query reaches: of all, and of those in the index's first part."""
+
+    all: float
+    first: float
+
+
+EVERYTHING = Share(1.0, 1.0)
+
+
 def matching_share(
     connection: Connection, collection: Collection, namespace: str | None, clause: Clause | None
-) -> float:
+) -> Share:
     """The share of the collection's rows that a query reaches, from a sample of its pages; kept for 30 s.
 
     Namespace None: rows of all namespaces.
@@ -63,14 +81,20 @@ def matching_share(
     wanted_pages = max(SAMPLE_PAGES_LEAST, SAMPLE_ROWS / rows_per_page)
     percent = min(100.0, 100.0 * wanted_pages / pages)
     conditions, parameters = where(namespace, clause)
+    condition = " AND ".join(conditions) or "true"
+    first = "true"
+    if collection.parts and collection.parts[0].last is not None:
+        first = f"epoch <= {collection.parts[0].last}"
     result = connection.run(
-        f"SELECT count(*) FILTER (WHERE {' AND '.join(conditions) or 'true'}), count(*)"
+        f"SELECT count(*) FILTER (WHERE {condition}), count(*),"
+        f" count(*) FILTER (WHERE {first} AND {condition}), count(*) FILTER (WHERE {first})"
         f" FROM {collection.table} TABLESAMPLE SYSTEM ({percent:.6f})",
         parameters,
         prepare=False,
     )
-    matching, seen = INT8(result.get_value(0, 0))[0], INT8(result.get_value(0, 1))[0]
+    matching, seen, matching_first, seen_first = (INT8(result.get_value(0, at))[0] for at in range(4))
     share = matching / seen if seen else 1.0
+    share = Share(share, matching_first / seen_first if seen_first else share)
     if len(collection.estimates) >= ESTIMATES_MOST:
         collection.estimates.clear()
     collection.estimates[key] = (share, now + ESTIMATE_SECONDS)
@@ -86,44 +110,86 @@ def points_estimate(
         return points_count(connection, collection, namespace=namespace, filter=clause)
     if namespace is None and clause is None:
         return collection.rows
-    return round(matching_share(connection, collection, namespace, clause) * collection.rows)
+    return round(matching_share(connection, collection, namespace, clause).all * collection.rows)
+
+
+def ef_least(collection: Collection, recall: float | None) -> int:
+    """The least ef_search that gives a recall: the index's own when it was calibrated."""
+    efs = (collection.index_built or {}).get("efs")
+    return efs.get(str(recall), WIDTHS[recall][0]) if efs else WIDTHS[recall][0]
 
 
 def choose(
-    collection: Collection, share: float, top_k: int, through_index: bool, recall: float | None = None
-) -> tuple[str, int]:
-    """("exact", 0) or ("hnsw", ef_search): whichever is expected to cost less at the recall asked for."""
-    matching = share * collection.rows
-    least, width, filtered = WIDTHS[recall]
+    collection: Collection, rows: int, share: float, top_k: int, through_index: bool, recall: float | None
+) -> tuple[bool, int]:
+    """(exact, ef_search) for so many rows: whichever is expected to cost less at the recall asked for."""
+    _, width, filtered = WIDTHS[recall]
+    least = ef_least(collection, recall)
     wanted = max(top_k * width, least) if share > 0.98 else max(filtered * top_k / max(share, 1e-9), least)
-    if through_index or share < 0.98:
-        exact = (
-            COST_ROW * matching if through_index else COST_SCANNED * collection.rows + COST_ROW * matching / 4
-        )
+    if through_index:
+        exact = COST_ROW * share * rows
+    elif share < 0.98:
+        exact = COST_SCANNED * rows + COST_ROW * share * rows / 4
     else:
-        exact = COST_SCANNED * collection.rows
+        exact = COST_SCANNED * rows
     cost = COST_EF if share > 0.98 else COST_EF_FILTERED
-    if exact <= cost * wanted or (recall == 0.99 and wanted > EF_STEPS[-1]):
-        return "exact", 0
-    return "hnsw", ef_for(wanted)
+    # What was asked for by number is kept to, at the price of reading everything.
+    unreachable = (recall == 0.99 and wanted > EF_STEPS[-1]) or (recall and least == EF_OUT_OF_REACH)
+    if exact <= cost * min(wanted, EF_STEPS[-1]) or unreachable:
+        return True, 0
+    return False, ef_for(wanted)
 
 
-def graph_statement(
+def spans_of(
+    collection: Collection, share: Share, top_k: int, through_index: bool, recall: float | None
+) -> tuple[tuple[Span, ...], int]:
+    """How to read a collection that has an index, and the ef_search for it; no spans: all of it exactly."""
+    parts = collection.parts
+    newer = sum(part.rows for part in parts[1:])
+    exact, ef = choose(collection, max(collection.rows - newer, 0), share.first, top_k, through_index, recall)
+    if exact:
+        return (), 0
+    spans = [Span(None if parts[0].last is None else parts[0].first, parts[0].last, False)]
+    for part in parts[1:]:
+        exact, part_ef = choose(collection, part.rows, share.all, top_k, False, recall)
+        ef = max(ef, part_ef)
+        if exact and spans[-1].exact:
+            spans[-1] = spans[-1]._replace(last=part.last)
+        else:
+            spans.append(Span(part.first, part.last, exact))
+    rest = unindexed_from(parts)
+    if rest is not None and spans[-1].exact:
+        spans[-1] = spans[-1]._replace(last=None)
+    elif rest is not None:
+        spans.append(Span(rest, None, True))
+    return tuple(spans), ef
+
+
+class Graph(NamedTuple):
+    """How the graph is asked for a query of no filter: the statement, ef_search, and the ranges it reads."""
+
+    statement: str
+    ef: int
+    spans: tuple[Span, ...]
+
+
+def graph_of(
     connection: Connection,
     collection: Collection,
+    *,
     top_k: int,
     namespace: str,
     include: tuple[str, ...],
     recall: float | None,
-) -> tuple[str, int] | None:
-    """(statement, ef_search) that points_query would use for such a query of no filter; None: no graph."""
-    if collection.index_built is None:
+) -> Graph | None:
+    """How points_query would ask the graph first for such a query; None: it would read everything."""
+    if not collection.parts:
         return None
     share = matching_share(connection, collection, namespace, None)
-    plan, ef = choose(collection, share, top_k, False, recall)
-    if plan == "exact":
+    spans, ef = spans_of(collection, share, top_k, False, recall)
+    if not spans:
         return None
-    return statement_of(collection, top_k, include, "", 0, exact=False, after=False), ef
+    return Graph(nearest_sql(collection, spans, columns(include), "namespace = $2", top_k), ef, spans)
 
 
 def points_query(
@@ -148,19 +214,20 @@ def points_query(
     the Place of the last match.
     """
     clause = clause_of(filter) if filter is not None else None
-    plan, ef, share = "exact", 0, 1.0
+    plan, ef, share, spans = "exact", 0, EVERYTHING, ()
     # The graph knows no place to go on from: it yields the pages before as well, and a few to spare.
     reach = top_k if after is None else after.seen + top_k + max(after.seen // 10, 8)
-    if collection.index_built is not None and not exact and (after is None or reach <= EF_STEPS[-1]):
+    if collection.parts and not exact and (after is None or reach <= EF_STEPS[-1]):
         share = matching_share(connection, collection, namespace, clause)
-        plan, ef = choose(collection, share, reach, clause is not None and clause.indexed, recall)
+        spans, ef = spans_of(collection, share, reach, clause is not None and clause.indexed, recall)
     rows = None
-    if plan == "hnsw":
+    if spans:
+        plan = "hnsw"
         connection.set_ef(ef)
-        result = run(connection, collection, packed, reach, namespace, clause, include, exact=False)
-        candidates = max(ef, result.ntuples)
-        if result.ntuples == reach:
-            rows = ranked(result)
+        result = run(connection, collection, packed, reach, namespace, clause, include, spans)
+        if complete(result, spans, reach):
+            rows = ranked(result)[:reach]
+            candidates = scanned(collection, spans, ef, result.ntuples)
             if after is not None:
                 place = (after.distance, after.id.encode())
                 rows = [row for row in rows if row[:2] > place][:top_k]
@@ -169,10 +236,8 @@ def points_query(
         if rows is None:
             plan = "hnsw+exact"
     if rows is None:
-        result = run(
-            connection, collection, packed, top_k, namespace, clause, include, exact=True, after=after
-        )
-        candidates = max(int(share * collection.rows), result.ntuples)
+        result = run(connection, collection, packed, top_k, namespace, clause, include, (), after)
+        candidates = max(int(share.all * collection.rows), result.ntuples)
         rows = ranked(result)
     exhausted = len(rows) < top_k
     if exhausted and after is None:
@@ -203,18 +268,26 @@ def run(
     namespace,
     clause: Clause | None,
     include,
-    *,
-    exact: bool,
+    spans: tuple[Span, ...],
     after: Place | None = None,
 ):
-    """The statement of one plan; rows of (id, distance, parts asked for), in no certain order.
+    """The statement of one plan; rows of (id, distance, parts asked for, span), in no certain order.
 
-    Of the exact plan they are the first by distance and id, behind `after` when it is given.
+    With spans, each gives up to `limit` rows. Without, all rows are read exactly: the first by distance and
+    id, behind `after` when it is given.
     """
     condition, parameters = clause.sql(3) if clause is not None else ("", [])
-    statement = statement_of(
-        collection, limit, include, condition, len(parameters), exact=exact, after=after is not None
-    )
+    key = (limit, include, condition, spans, after is None)
+    statement = collection.statements.get(key)
+    if statement is None:
+        conditions = "namespace = $2" + (f" AND {condition}" if condition else "")
+        if after is not None:
+            first = len(parameters) + 3
+            conditions += f" AND ({collection.distance('$1')}, id) > (${first}::float8, ${first + 1})"
+        statement = nearest_sql(collection, spans, columns(include), conditions, limit)
+        if len(collection.statements) > 500:
+            collection.statements.clear()
+        collection.statements[key] = statement
     if clause is None and after is None:
         return connection.run(statement, [packed, namespace.encode()], [1, 0])
     if after is not None:
@@ -223,35 +296,38 @@ def run(
     return connection.run(statement, [packed, namespace.encode(), *parameters], formats, prepare=False)
 
 
-def statement_of(
-    collection: Collection,
-    limit: int,
-    include: tuple[str, ...],
-    condition: str,
-    parameters: int,
-    *,
-    exact: bool,
-    after: bool,
-) -> str:
-    """SQL of one plan, kept with the collection; `condition` has so many parameters, from $3 on."""
-    key = (limit, include, condition, exact, after)
-    statement = collection.statements.get(key)
-    if statement is None:
-        distance = collection.distance("$1")
-        conditions = "namespace = $2" + (f" AND {condition}" if condition else "")
-        if after:
-            first = parameters + 3
-            conditions += f" AND ({distance}, id) > (${first}::float8, ${first + 1})"
-        # No index gives the order of a sum, so that one is sorted from all rows.
-        order = f"({distance}) + 0, id" if exact else collection.indexed_distance("$1")
-        statement = (
-            f"SELECT id, {distance}{columns(include)} FROM {collection.table}"
-            f" WHERE {conditions} ORDER BY {order} LIMIT {limit}"
-        )
-        if len(collection.statements) > 500:
-            collection.statements.clear()
-        collection.statements[key] = statement
-    return statement
+def nearest_sql(collection: Collection, spans, more: str, conditions: str, limit: int) -> str:
+    """SQL of the rows (id, distance, `more`, span) nearest to $1 that meet the conditions."""
+    distance = collection.distance("$1")
+    # No index gives the order of a sum, so that one is sorted from all rows.
+    exactly = f"({distance}) + 0, id"
+    parts = [
+        f"SELECT id, {distance} AS distance{more}, {at} AS span FROM {collection.table}"
+        f" WHERE {conditions}{span.condition()}"
+        f" ORDER BY {exactly if span.exact else collection.indexed_distance('$1')} LIMIT {limit}"
+        for at, span in enumerate(spans or (Span(None, None, True),))
+    ]
+    return parts[0] if len(parts) == 1 else " UNION ALL ".join(f"({part})" for part in parts)
+
+
+def complete(result, spans: tuple[Span, ...], limit: int) -> bool:
+    """Whether every part of the index gave as many rows as were asked for: none may have stopped early."""
+    if len(spans) == 1:
+        return result.ntuples == limit
+    value, last = result.get_value, result.nfields - 1
+    counts = [0] * len(spans)
+    for row in range(result.ntuples):
+        counts[value(row, last)[3]] += 1
+    return all(span.exact or count == limit for span, count in zip(spans, counts, strict=True))
+
+
+def scanned(collection: Collection, spans: tuple[Span, ...], ef: int, found: int) -> int:
+    """About how many rows a plan with a graph compared: ef in each graph, and all of what is read exactly."""
+    graphs = {span.first or 0 for span in spans if not span.exact}
+    read = collection.rows - sum(part.rows for part in collection.parts if part.first in graphs)
+    if len(graphs) == len(spans):
+        read = 0
+    return max(ef * len(graphs) + max(read, 0), found)
 
 
 def ranked(result) -> list[tuple[float, bytes, int]]:

@@ -57,9 +57,9 @@ class Change:
     content: tuple[str | None] | None = None
     metadata: MetadataChange | None = None
 
-    def sql(self, first: int) -> tuple[str, list[bytes | None], list[int]]:
+    def sql(self, first: int, epoch: int) -> tuple[str, list[bytes | None], list[int]]:
         """SQL of the assignments, their parameters from $first on, and the formats of those."""
-        sets, parameters, formats = ["updated_at = now()"], [], []
+        sets, parameters, formats = [f"updated_at = now(), epoch = {epoch}"], [], []
         if self.vector is not None:
             sets.append(f"embedding = ${first}")
             parameters.append(self.vector)
@@ -79,6 +79,8 @@ class Change:
         """InvalidError for what PostgreSQL would refuse; `at` is how the point is named."""
         if self.vector is not None:
             vectors.check(self.vector, collection.metric, f"{at}vector")
+            if collection.half:
+                vectors.check_half(self.vector, f"{at}vector")
         if self.content is not None and "\0" in (self.content[0] or ""):
             raise InvalidError("Content must not hold the character NUL.", field=f"{at}content")
         if self.metadata is not None:
@@ -96,7 +98,7 @@ def points_update(
     """Make one change to all points selected; their ids. Rows are locked in the order of upserts."""
     change.check(collection)
     conditions, parameters = where(namespace, select)
-    sets, more, formats = change.sql(len(parameters) + 1)
+    sets, more, formats = change.sql(len(parameters) + 1, collection.epoch)
     table = collection.table
     with refusing("metadata"):
         result = connection.run(
@@ -121,7 +123,7 @@ def points_update_each(
     with connection.db.transaction():
         for at in sorted(range(len(changes)), key=lambda at: changes[at][0]):
             point_id, change = changes[at]
-            sets, more, formats = change.sql(3)
+            sets, more, formats = change.sql(3, collection.epoch)
             with refusing(f"points[{at}].metadata"):
                 result = connection.run(
                     f"UPDATE {collection.table} SET {sets} WHERE namespace = $1 AND id = $2",
@@ -170,8 +172,8 @@ def points_update_metadata(
         result = connection.run(
             f"WITH chosen AS (SELECT namespace, id FROM {table} WHERE {' AND '.join(conditions)}"
             " ORDER BY namespace, id FOR UPDATE)"
-            f" UPDATE {table} t SET metadata = {value}, updated_at = now() FROM chosen"
-            " WHERE t.namespace = chosen.namespace AND t.id = chosen.id",
+            f" UPDATE {table} t SET metadata = {value}, updated_at = now(), epoch = {collection.epoch}"
+            " FROM chosen WHERE t.namespace = chosen.namespace AND t.id = chosen.id",
             [*parameters, *more],
             prepare=False,
         )
@@ -185,12 +187,14 @@ def points_update_vectors(
     no_nul(list(packed), "ids")
     for vector in packed.values():
         vectors.check(vector, collection.metric, field)
+        if collection.half:
+            vectors.check_half(vector, field)
     missing = []
     with connection.db.transaction():
         for point_id in sorted(packed):
             result = connection.run(
-                f"UPDATE {collection.table} SET embedding = $3, updated_at = now()"
-                " WHERE namespace = $1 AND id = $2",
+                f"UPDATE {collection.table} SET embedding = $3, updated_at = now(),"
+                f" epoch = {collection.epoch} WHERE namespace = $1 AND id = $2",
                 [namespace.encode(), point_id.encode(), packed[point_id]],
                 [0, 0, 1],
             )

@@ -117,6 +117,17 @@ def check(packed: bytes, metric: str, field: str) -> None:
     check_norm(math.hypot(*unpack(packed)), metric, field)
 
 
+def check_half(packed: bytes, field: str) -> None:
+    """InvalidError when a number is too large for an index of half precision."""
+    if max(map(abs, unpack(packed))) >= HALF_MOST:
+        raise InvalidError(
+            f"This collection's index is of half precision, for numbers below {HALF_MOST:.0f}:"
+            " scale the vector, or build the index with precision vector.",
+            code="out_of_range",
+            field=field,
+        )
+
+
 def check_norm(norm: float, metric: str, field: str) -> None:
     """The same of a vector's norm."""
     if not math.isfinite(norm):

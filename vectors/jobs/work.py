@@ -35,6 +35,8 @@ class Work:
     progress: dict = field(default_factory=dict)
     # Of the runner: the most memory of a build in MiB (0: the server's own setting).
     memory_mib: int = 0
+    # For connections of the handler's own.
+    conninfo: str = ""
     _reported: float = 0.0
 
     def report(self, *, force: bool = False, db: psycopg.Connection | None = None, **progress) -> None:
