@@ -70,6 +70,26 @@ VECTORS = {
     "threads": env.integer(
         "AINDUS_API_THREADS", 2, least=1, most=64, doc="Threads of each of those processes."
     ),
+    "queue_requests": env.integer(
+        "AINDUS_QUEUE_REQUESTS",
+        32,
+        most=1000,
+        doc="Most requests that wait for one of those threads; more are refused with 429.",
+    ),
+    "queue_ms": env.integer(
+        "AINDUS_QUEUE_MS",
+        500,
+        least=1,
+        doc="How long a read is left to wait at most before 429; other calls ten times as long.",
+    ),
+    "rate_limit": env.integer(
+        "AINDUS_RATE_LIMIT",
+        0,
+        doc="Requests a second of one API key or JWT subject, unless its key says otherwise; 0: any.",
+    ),
+    "rate_burst": env.integer(
+        "AINDUS_RATE_BURST", 0, doc="Requests of it at once; 0: as many as a second allows."
+    ),
     "max_body_bytes": env.integer(
         "AINDUS_MAX_BODY_BYTES", 32 * 2**20, least=1024, doc="Largest request body of the vector API."
     ),
@@ -119,6 +139,35 @@ VECTORS = {
     ),
     "recall_seconds": env.integer(
         "AINDUS_RECALL_SECONDS", 60, least=1, doc="How long one measurement of recall may take."
+    ),
+    "upload_bytes": env.integer(
+        "AINDUS_UPLOAD_BYTES", 8 * 2**30, least=1, most=2**50, doc="Largest upload for an import."
+    ),
+    "uploads_bytes": env.integer(
+        "AINDUS_UPLOADS_BYTES",
+        32 * 2**30,
+        least=1,
+        most=2**50,
+        doc="All uploads of a target together; they are kept in its database.",
+    ),
+    "upload_hours": env.integer(
+        "AINDUS_UPLOAD_HOURS",
+        24,
+        least=1,
+        most=8760,
+        doc="Hours after which an upload that is neither written nor used is deleted.",
+    ),
+    "transfer_paths": env.words(
+        "AINDUS_TRANSFER_PATHS",
+        doc="Folders of the server that imports may read and exports write; none by default.",
+    ),
+    "transfer_urls": env.words(
+        "AINDUS_TRANSFER_URLS",
+        doc="What URLs of imports and exports may start with, such as s3://bucket/a/; none by default.",
+    ),
+    "transfer_networks": env.words(
+        "AINDUS_TRANSFER_NETWORKS",
+        doc="Networks that http(s) URLs of imports and exports may lead to besides public addresses.",
     ),
 }
 

@@ -14,11 +14,12 @@ import time
 from typing import NamedTuple
 
 import msgspec
+from django.conf import settings
 from psycopg import errors as pg_errors
 
 from controlplane import ids
 from controlplane.errors import ForbiddenError, InvalidError, NotFoundError, UnauthenticatedError
-from vectors import database
+from vectors import database, limits
 
 ROLES = {"viewer": 0, "operator": 1, "admin": 2}
 KEY_PREFIX = "avk_"
@@ -27,6 +28,13 @@ REFUSED_SECONDS = 1.0
 REMEMBERED_MOST = 10_000
 TOKEN_MOST = 4096
 CLOCK_SKEW_SECONDS = 5
+KEY_COLUMNS = ("id", "name", "role", "hint", "created_at", "expires_at", "requests_per_second", "burst")
+
+
+class UnknownKeyError(NotFoundError):
+    """There is no such key."""
+
+    code = "unknown_key"
 
 
 class Principal(NamedTuple):
@@ -34,6 +42,7 @@ class Principal(NamedTuple):
 
     subject: str
     role: str
+    limit: limits.Limit | None = None
 
 
 class _Header(msgspec.Struct):
@@ -83,7 +92,17 @@ def jwt_verify(token: str, key: str, now: float | None = None) -> tuple[Principa
         raise UnauthenticatedError("The JWT has expired; get a new one.", code="expired_token")
     if claims.nbf > now + CLOCK_SKEW_SECONDS:
         raise UnauthenticatedError("The JWT is not valid yet.", code="invalid_token")
-    return Principal(claims.sub[:200], claims.role), claims.exp
+    return principal_of(claims.sub[:200], claims.role), claims.exp
+
+
+def principal_of(
+    subject: str, role: str, requests_per_second: float | None = None, burst: int | None = None
+) -> Principal:
+    """The principal, with the limit that its key or else the settings give; a rate of 0 gives none."""
+    if requests_per_second is None:
+        requests_per_second = settings.VECTORS["rate_limit"]
+        burst = settings.VECTORS["rate_burst"]
+    return Principal(subject, role, limits.limit_of(subject, requests_per_second, burst))
 
 
 def digest_of(key: str) -> str:
@@ -125,13 +144,14 @@ def authenticate(authorization: str | None, api_key: str | None, jwt_key: str) -
 def _key_principal(token: str, now: float) -> tuple[Principal | None, float]:
     with database.pool().connection() as connection:
         row = connection.db.execute(
-            "SELECT id, role, extract(epoch FROM expires_at - now())::float8"
+            "SELECT id, role, extract(epoch FROM expires_at - now())::float8, requests_per_second, burst"
             " FROM vectors_api_key WHERE digest = %s",
             [digest_of(token)],
         ).fetchone()
     if row is None or (row[2] is not None and row[2] <= 0):
         return None, now + REFUSED_SECONDS
-    return Principal(ids.encode("key", row[0]), row[1]), now + min(KEY_SECONDS, row[2] or KEY_SECONDS)
+    principal = principal_of(ids.encode("key", row[0]), row[1], row[3], row[4])
+    return principal, now + min(KEY_SECONDS, row[2] or KEY_SECONDS)
 
 
 def require(principal: Principal, role: str) -> None:
@@ -145,10 +165,22 @@ def forget() -> None:
     _remembered.clear()
 
 
-def key_create(*, name: str, role: str, expires_at: datetime.datetime | None = None) -> dict:
-    """A new key; the only answer that shows it."""
+def checked_name(name: str) -> str:
     if not name.strip() or "\0" in name or len(name) > 100:
         raise InvalidError("A name is 1 to 100 characters.", field="name")
+    return name
+
+
+def key_create(
+    *,
+    name: str,
+    role: str,
+    expires_at: datetime.datetime | None = None,
+    requests_per_second: float | None = None,
+    burst: int | None = None,
+) -> dict:
+    """A new key; the only answer that shows it. Without a rate the settings' holds, with 0 none."""
+    checked_name(name)
     if role not in ROLES:
         raise InvalidError("The role is viewer, operator or admin.", field="role")
     if expires_at is not None and expires_at <= datetime.datetime.now(datetime.UTC):
@@ -156,37 +188,59 @@ def key_create(*, name: str, role: str, expires_at: datetime.datetime | None = N
     key = KEY_PREFIX + secrets.token_urlsafe(32)
     with database.pool().connection() as connection:
         row = connection.db.execute(
-            "INSERT INTO vectors_api_key (id, name, role, digest, hint, created_at, expires_at)"
-            " VALUES (%s, %s, %s, %s, %s, now(), %s) RETURNING id, name, role, hint, created_at, expires_at",
-            [ids.uuid7(), name, role, digest_of(key), key[:8], expires_at],
+            "INSERT INTO vectors_api_key"
+            " (id, name, role, digest, hint, created_at, expires_at, requests_per_second, burst)"
+            f" VALUES (%s, %s, %s, %s, %s, now(), %s, %s, %s) RETURNING {', '.join(KEY_COLUMNS)}",
+            [ids.uuid7(), name, role, digest_of(key), key[:8], expires_at, requests_per_second, burst],
         ).fetchone()
     return _key(row) | {"key": key}
 
 
 def _key(row) -> dict:
-    names = ("id", "name", "role", "hint", "created_at", "expires_at")
-    return dict(zip(names, row, strict=True)) | {"id": ids.encode("key", row[0])}
+    return dict(zip(KEY_COLUMNS, row, strict=True)) | {"id": ids.encode("key", row[0])}
 
 
 def key_list() -> list[dict]:
     with database.pool().connection() as connection:
         rows = connection.db.execute(
-            "SELECT id, name, role, hint, created_at, expires_at FROM vectors_api_key ORDER BY id"
+            f"SELECT {', '.join(KEY_COLUMNS)} FROM vectors_api_key ORDER BY id"
         ).fetchall()
     return [_key(row) for row in rows]
 
 
+def _key_id(public_id: str):
+    try:
+        return ids.decode("key", public_id)
+    except ValueError:
+        raise UnknownKeyError() from None
+
+
+def key_update(public_id: str, **changes) -> dict:
+    """Change a key's name, requests_per_second or burst; NotFoundError. Elsewhere within KEY_SECONDS."""
+    key_id = _key_id(public_id)
+    if "name" in changes:
+        checked_name(changes["name"])
+    assignments = "".join(f"{column} = %s, " for column in changes)
+    with database.pool().connection() as connection:
+        row = connection.db.execute(
+            f"UPDATE vectors_api_key SET {assignments} id = id WHERE id = %s"
+            f" RETURNING {', '.join(KEY_COLUMNS)}",
+            [*changes.values(), key_id],
+        ).fetchone()
+    if row is None:
+        raise UnknownKeyError()
+    forget()
+    return _key(row)
+
+
 def key_delete(public_id: str) -> None:
     """Delete a key; NotFoundError. It stops working here at once, elsewhere within KEY_SECONDS."""
-    try:
-        key_id = ids.decode("key", public_id)
-    except ValueError:
-        raise NotFoundError("There is no such key.", code="unknown_key") from None
+    key_id = _key_id(public_id)
     with database.pool().connection() as connection:
         try:
             gone = connection.db.execute("DELETE FROM vectors_api_key WHERE id = %s", [key_id]).rowcount
         except pg_errors.DataError:
             gone = 0
     if not gone:
-        raise NotFoundError("There is no such key.", code="unknown_key")
+        raise UnknownKeyError()
     forget()

@@ -12,6 +12,9 @@ from vectors.points import ID_MOST, NAMESPACE_MOST
 Id = Annotated[str, Meta(min_length=1, max_length=ID_MOST)]
 Namespace = Annotated[str, Meta(max_length=NAMESPACE_MOST)]
 Include = tuple[Literal["metadata", "content", "vector"], ...]
+# Requests a second of a key (0: any number), and at once.
+Rate = Annotated[float, Meta(ge=0, le=1_000_000)]
+Burst = Annotated[int, Meta(ge=1, le=1_000_000)]
 EMPTY = msgspec.Raw(b"")
 
 
@@ -151,10 +154,58 @@ class Scroll(Body):
     include: Include = ("metadata",)
 
 
+class UploadCreate(Body):
+    size_bytes: Annotated[int, Meta(ge=0)] | None = None
+
+
+class ImportColumns(Body):
+    """The names of a Parquet file's columns, where they are others."""
+
+    id: str = "id"
+    namespace: str = "namespace"
+    vector: str = "vector"
+    content: str = "content"
+    metadata: str = "metadata"
+
+
+class ImportStart(Body):
+    """What is imported: one of upload, url and path."""
+
+    upload: str | None = None
+    url: str | None = None
+    path: str | None = None
+    format: Literal["ndjson", "parquet"] = "ndjson"
+    namespace: Namespace = ""
+    on_error: Literal["fail", "skip"] = "fail"
+    columns: ImportColumns | None = None
+    other_columns: Literal["ignore", "metadata"] = "ignore"
+
+
+class ExportStart(Body):
+    """Where to: one of url and path."""
+
+    url: str | None = None
+    path: str | None = None
+    format: Literal["ndjson", "parquet"] = "ndjson"
+    namespace: Namespace | None = None
+    filter: dict[str, Any] | None = None
+    vectors: Literal["b64", "list", "none"] = "b64"
+
+
 class ApiKeyCreate(Body):
     name: str
     role: Literal["viewer", "operator", "admin"] = "viewer"
     expires_at: Annotated[datetime.datetime, Meta(tz=True)] | None = None
+    requests_per_second: Rate | None = None
+    burst: Burst | None = None
+
+
+class ApiKeyUpdate(Body):
+    """What is given changes; null gives the settings' limit back."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    requests_per_second: Rate | msgspec.UnsetType | None = msgspec.UNSET
+    burst: Burst | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class RecallMeasure(Body):
@@ -206,7 +257,7 @@ _decoders = {
     kind: msgspec.json.Decoder(kind)
     for kind in (
         *(IndexOptions, CollectionCreate, CollectionUpdate, Upsert, Query, Fetch, Delete, Count, Scroll),
-        *(Recommend, Update, RecallMeasure),
+        *(Recommend, Update, RecallMeasure, ApiKeyUpdate),
         *(ApiKeyCreate, SimpleAdd, SimpleSearch),
     )
 }

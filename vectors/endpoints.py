@@ -9,12 +9,12 @@ import orjson
 
 from controlplane.errors import NotFoundError, ProblemError
 from vectors import bodies
-from vectors.calls import aliases, collections, indexes, keys, points, recall, simple
+from vectors.calls import aliases, collections, indexes, keys, points, recall, simple, transfer
 from vectors.calls.base import PROBLEM, Response, Route
 
 # By the path's parts below /api/v1/vectors; `{}` is any one part.
 ROUTES: dict[tuple[str, ...], dict[str, Route]] = {}
-for _calls in (simple, collections, aliases, indexes, recall, points, keys):
+for _calls in (simple, collections, aliases, indexes, recall, points, keys, transfer):
     ROUTES |= _calls.ROUTES
 # Those that a parameter follows; any other first part is an id of upstream's calls.
 FIRST_PARTS = frozenset(parts[0] for parts in ROUTES if len(parts) > 1)
@@ -51,6 +51,7 @@ def problem(error: ProblemError, request_id: str) -> Response:
         headers.append(("WWW-Authenticate", "Bearer"))
     if "allow" in error.extra:
         headers.append(("Allow", error.extra["allow"]))
+    headers += getattr(error, "headers", ())
     for item in error.errors:
         item["field"] = item["field"].encode("utf-8", "replace").decode()[:300]
     return Response(error.status, orjson.dumps(error.as_dict(request_id)), tuple(headers))

@@ -25,8 +25,10 @@ NAMES = (
 PLACES = {name: place for place, name in enumerate(NAMES)}
 OTHER = PLACES["other"]
 PER_ROUTE = len(STATUSES) + len(BUCKETS) + 2
-# Two numbers before the routes: the pid that counts here, and requests in flight.
-SLOT = 2 + PER_ROUTE * len(NAMES)
+# Numbers before the routes: the pid that counts here, requests in flight, those that wait for a thread, and
+# counts of what was refused or slow.
+HEAD = {name: place for place, name in enumerate(("pid", "in_flight", "waiting", "shed", "limited", "slow"))}
+SLOT = len(HEAD) + PER_ROUTE * len(NAMES)
 SLOTS = 65
 GAUGES_SECONDS = 10.0
 
@@ -50,7 +52,7 @@ class Counters:
             if owner and owner != pid and _alive(owner):
                 continue
             self.numbers[base] = pid
-            self.numbers[base + 1] = 0
+            self.numbers[base + HEAD["in_flight"]] = self.numbers[base + HEAD["waiting"]] = 0
             # Two that claim at once: the later writer keeps it, the other looks on.
             time.sleep(0.005)
             if int(self.numbers[base]) == pid:
@@ -62,10 +64,15 @@ class Counters:
         with self.lock:
             self.numbers[self.base + 1] += 1
 
+    def note(self, name: str, by: float = 1) -> None:
+        """Add to one of the numbers before the routes."""
+        with self.lock:
+            self.numbers[self.base + HEAD[name]] += by
+
     def end(self, name: str, status: int, seconds: float) -> None:
         """Count a finished request."""
         base, numbers = self.base, self.numbers
-        at = base + 2 + PLACES.get(name, OTHER) * PER_ROUTE
+        at = base + len(HEAD) + PLACES.get(name, OTHER) * PER_ROUTE
         bucket = at + len(STATUSES) + bisect_left(BUCKETS, seconds)
         with self.lock:
             numbers[base + 1] -= 1
@@ -129,7 +136,7 @@ def text(counters: Counters) -> bytes:
         "# HELP aindusdb_api_requests_total Requests answered, by route and class of status.",
         "# TYPE aindusdb_api_requests_total counter",
     ]
-    totals = [counters.total(2 + at) for at in range(PER_ROUTE * len(NAMES))]
+    totals = [counters.total(len(HEAD) + at) for at in range(PER_ROUTE * len(NAMES))]
     for name, place in PLACES.items():
         for at, status in enumerate(STATUSES):
             count = totals[place * PER_ROUTE + at]
@@ -156,7 +163,10 @@ def text(counters: Counters) -> bytes:
     lines += [
         "# HELP aindusdb_api_requests_in_flight Requests being answered.",
         "# TYPE aindusdb_api_requests_in_flight gauge",
-        f"aindusdb_api_requests_in_flight {max(counters.total(1), 0):.0f}",
+        f"aindusdb_api_requests_in_flight {max(counters.total(HEAD['in_flight']), 0):.0f}",
+        "# HELP aindusdb_api_requests_waiting Requests that wait for a thread.",
+        "# TYPE aindusdb_api_requests_waiting gauge",
+        f"aindusdb_api_requests_waiting {max(counters.total(HEAD['waiting']), 0):.0f}",
         "# HELP aindusdb_api_workers Worker processes.",
         "# TYPE aindusdb_api_workers gauge",
         f"aindusdb_api_workers {len(counters.pids())}",
@@ -164,6 +174,14 @@ def text(counters: Counters) -> bytes:
         "# TYPE aindusdb_api_resident_memory_bytes gauge",
         f"aindusdb_api_resident_memory_bytes {sum(map(resident_bytes, counters.pids()))}",
     ]
+    refused = (
+        ("shed", "Requests refused at once because too many waited; counted nowhere else."),
+        ("limited", "Requests refused because their key had asked too often."),
+    )
+    for name, help_text in refused:
+        lines.append(f"# HELP aindusdb_api_requests_{name}_total {help_text}")
+        lines.append(f"# TYPE aindusdb_api_requests_{name}_total counter")
+        lines.append(f"aindusdb_api_requests_{name}_total {counters.total(HEAD[name]):.0f}")
     try:
         rows = collection_gauges()
         up = 1

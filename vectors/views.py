@@ -18,7 +18,7 @@ from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 
 from controlplane.errors import ForbiddenError, NotFoundError, ProblemError
-from vectors import auth, bodies, endpoints
+from vectors import auth, bodies, endpoints, limits
 from vectors.calls.base import REQUEST_ID, Request
 
 log = logging.getLogger("vectors.api")
@@ -45,12 +45,16 @@ def request_id_of(request: HttpRequest) -> str:
 
 
 def principal_of(request: HttpRequest) -> auth.Principal:
-    """Who asks; credentials that a browser adds by itself need the CSRF token."""
+    """Who asks, counted; credentials that a browser adds by itself need the CSRF token."""
     principal = authenticator(getattr(settings, "VECTORS_AUTHENTICATE", ""))(request)
     if "Authorization" not in request.headers and "Api-Key" not in request.headers:
         refused = CsrfViewMiddleware(lambda _: None).process_view(request, _protected, (), {})
         if refused is not None:
             raise ForbiddenError("The CSRF token is missing or wrong.", code="csrf")
+    if not isinstance(principal, auth.Principal):
+        principal = auth.principal_of(principal.subject, principal.role)
+    if principal.limit is not None:
+        request.rate_headers = limits.rates().admit(principal.limit)
     return principal
 
 
@@ -78,7 +82,7 @@ def endpoint(request: HttpRequest, rest: str = "") -> HttpResponse:
         response = endpoints.problem(error, request_id)
     made = HttpResponse if isinstance(response.body, bytes) else StreamingHttpResponse
     answer = made(response.body, status=response.status, content_type="application/json")
-    for key, value in response.headers:
+    for key, value in (*getattr(request, "rate_headers", ()), *response.headers):
         answer[key] = value
     answer["X-Request-Id"] = request_id
     return answer

@@ -16,7 +16,7 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402
 
 from controlplane.errors import ProblemError  # noqa: E402
-from vectors import auth, bodies, endpoints, metrics, probes  # noqa: E402
+from vectors import auth, bodies, endpoints, limits, metrics, probes  # noqa: E402
 from vectors.calls import base  # noqa: E402
 
 log = logging.getLogger("vectors.api")
@@ -34,11 +34,6 @@ class InternalError(ProblemError):
 
     status = 500
     code = "internal"
-
-
-def is_djangos(path: str) -> bool:
-    """Whether an address is none of this API's own."""
-    return (not path.startswith(base.PREFIX) and path not in PROBES) or path.startswith(DIALECTS)
 
 
 class Streamed:
@@ -80,6 +75,8 @@ class Application:
             counters = metrics.Counters(slots=1)
         counters.claim()
         self.counters = counters
+        self.rates = limits.rates()
+        self.rates.note = counters.note
         self.configure()
         self._django = None
         self._second = (0, "")
@@ -93,6 +90,9 @@ class Application:
         options = settings.VECTORS
         self.jwt_key = options["jwt_secret_key"]
         self.max_body = options["max_body_bytes"]
+        self.gate = limits.Gate(
+            options["threads"], options["queue_requests"], options["queue_ms"] / 1000, self.counters.note
+        )
         self.slow_seconds = options["slow_request_ms"] / 1000
         self.access_log = options["access_log"] and logging.getLogger("vectors.access").isEnabledFor(
             logging.INFO
@@ -108,11 +108,16 @@ class Application:
         return self._django
 
     def __call__(self, environ, start_response):
+        started = time.perf_counter()
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         known = self.routes.get((method, path))
-        if known is None and is_djangos(path):
-            return self.through_django(environ, start_response, path)
-        started = time.perf_counter()
+        if known is not None or path not in PROBES:
+            try:
+                self.gate.enter(path, method)
+            except ProblemError as error:
+                return self.refuse(environ, start_response, error)
+            if known is None and (not path.startswith(base.PREFIX) or path.startswith(DIALECTS)):
+                return self.through_django(environ, start_response, path, started)
         self.counters.begin()
         request_id = environ.get("HTTP_X_REQUEST_ID")
         if not request_id or not base.REQUEST_ID.match(request_id):
@@ -155,9 +160,18 @@ class Application:
             self.routes[method, path] = found
         return found
 
-    def through_django(self, environ, start_response, path: str):
+    def refuse(self, environ, start_response, error: ProblemError):
+        """The answer to a request that found no place; it costs as little as can be, and is not logged."""
+        request_id = environ.get("HTTP_X_REQUEST_ID", "")
+        if not base.REQUEST_ID.match(request_id):
+            request_id = os.urandom(8).hex()
+        response = endpoints.problem(error, request_id)
+        length = ("Content-Length", str(len(response.body)))
+        start_response(STATUS_LINES[error.status], [("X-Request-Id", request_id), length, *response.headers])
+        return [response.body]
+
+    def through_django(self, environ, start_response, path: str, started: float):
         """Django's answer, counted by the dialect it is in."""
-        started = time.perf_counter()
         self.counters.begin()
         first = path.removeprefix(base.PREFIX).strip("/").partition("/")[0]
         name = first if first in ("pinecone", "qdrant") else "other"
@@ -174,7 +188,9 @@ class Application:
             self.finish(name, environ["REQUEST_METHOD"], path, status, started, request_id)
 
     def finish(self, name: str, method: str, path: str, status: int, started: float, request_id: str) -> None:
-        """Count and log a request that is answered."""
+        """Count and log a request that is answered, and give its place to the next."""
+        if name not in PROBE_NAMES:
+            self.gate.leave()
         seconds = time.perf_counter() - started
         self.counters.end(name, status, seconds)
         # Probes come every few seconds from everywhere: only what is wrong with them is worth a line.
@@ -196,17 +212,20 @@ class Application:
             environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_API_KEY"), self.jwt_key
         )
         auth.require(principal, route.role)
-        read = None
+        read, headers = None, ()
+        if principal.limit is not None:
+            headers = self.rates.admit(principal.limit)
         if route.takes and any(word in media_type(environ) for word in route.takes):
             body, read = b"", environ["wsgi.input"].read
         else:
             body = self.read(environ) if has_body else b""
-        return route.call(
+        response = route.call(
             base.Request(
                 environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", ""), body, principal, read
             ),
             *arguments,
         )
+        return response._replace(headers=(*response.headers, *headers)) if headers else response
 
     def read(self, environ) -> bytes:
         """The body, up to the limit; nothing of a larger one is kept."""

@@ -134,7 +134,7 @@ def headers_of(error: ProblemError) -> tuple:
         headers.append(("Retry-After", str(error.retry_after_seconds)))
     if "allow" in error.extra:
         headers.append(("Allow", error.extra["allow"]))
-    return tuple(headers)
+    return (*headers, *getattr(error, "headers", ()))
 
 
 def body_of(request: Request):

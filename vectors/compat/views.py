@@ -52,7 +52,7 @@ def serve(dialect: dialects.Dialect, request: HttpRequest, rest: str) -> HttpRes
         log.exception("request %s %s %s failed", request_id, request.method, request.path)
         response = dialect.problem(InternalError(), request_id)
     answer = HttpResponse(response.body, status=response.status, content_type="application/json")
-    for key, value in response.headers:
+    for key, value in (*getattr(request, "rate_headers", ()), *response.headers):
         answer[key] = value
     answer["X-Request-Id"] = request_id
     return answer

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import logging
 import os
 import sys
 from pathlib import Path
@@ -9,13 +10,17 @@ from pathlib import Path
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from vectors import metrics, replica
+from vectors import limits, metrics, replica
 
 STOP_SECONDS = 7
 
 
+# A kept connection counts though nothing comes over it, so that a low limit would keep out even probes.
+CONNECTIONS_MOST = 8192
+
+
 def load(counters: metrics.Counters, parent: int):
-    """In a worker process: the application, which counts in the shared counters."""
+    """In a worker process: the application, which counts in what all of them share."""
     replica.die_with(parent)
     from vectors import database
     from vectors.wsgi import Application
@@ -45,6 +50,7 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=error.status) from error
         if folder:
             replica.record(folder, port, settings.VERSION)
+        settings.VECTORS["threads"] = threads
         try:
             self.serve(host, port, workers, threads, not no_runner)
         finally:
@@ -65,6 +71,9 @@ class Command(BaseCommand):
         # The counters' memory is inherited, which only a fork does.
         multiprocessing.set_start_method("fork", force=True)
         runner = replica.RunnerProcess()
+        # Shared by inheritance.
+        counters = metrics.Counters(workers * 2 + 1)
+        limits.rates()
         server = Granian(
             "vectors.wsgi",
             address=host,
@@ -72,9 +81,9 @@ class Command(BaseCommand):
             interface=Interfaces.WSGI,
             http=HTTPModes.http1,
             workers=workers,
-            blocking_threads=threads,
-            # Requests beyond the threads wait here; the socket's backlog takes those after.
-            backpressure=max(128, threads * 16),
+            # Those that wait for a place take a thread each, see vectors/limits.py.
+            blocking_threads=threads + settings.VECTORS["queue_requests"] + limits.SPARE_THREADS,
+            backpressure=CONNECTIONS_MOST,
             blocking_threads_idle_timeout=600,
             websockets=False,
             respawn_failed_workers=True,
@@ -83,12 +92,14 @@ class Command(BaseCommand):
             log_level=LogLevels.warning,
             log_dictconfig=copy.deepcopy(settings.LOGGING),
         )
+        # It takes threads that only wait for a place for threads at work, and warns of so many.
+        logging.getLogger("_granian").addFilter(lambda record: "Python threads" not in str(record.msg))
         if with_runner:
             server.on_startup(runner.start)
         self.stderr.write(f"Vector API {settings.VERSION} on http://{host}:{port} (pid {os.getpid()})")
         try:
             server.serve(
-                target_loader=functools.partial(load, metrics.Counters(workers * 2 + 1), os.getpid()),
+                target_loader=functools.partial(load, counters, os.getpid()),
                 wrap_loader=False,
             )
         except SystemExit as ended:

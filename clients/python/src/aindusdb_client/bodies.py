@@ -1,0 +1,47 @@
+"""Parts of requests that are given as mappings."""
+
+from typing import Any, Literal, TypedDict
+
+from aindusdb_client.encoding import Vector
+
+Include = (
+    list[Literal["metadata", "content", "vector"]] | tuple[Literal["metadata", "content", "vector"], ...]
+)
+Recall = float | Literal["exact"]
+
+
+class IndexOptions(TypedDict, total=False):
+    """An index's options; what is left out is the server's to choose."""
+
+    type: Literal["hnsw", "flat"]
+    m: int
+    ef_construction: int
+    precision: Literal["vector", "halfvec"]
+
+
+class Query(TypedDict, total=False):
+    """One of several queries: one of `vector` and `id`, and options as Collection.query takes them."""
+
+    vector: Vector
+    id: str
+    top_k: int
+    namespace: str
+    filter: dict[str, Any]
+    include: Include
+    recall: Recall
+    exact: bool
+    score_threshold: float
+    cursor: str
+
+
+class _Id(TypedDict):
+    id: str
+
+
+class PointChange(_Id, total=False):
+    """What becomes of a point: the parts given; a content of None takes it away."""
+
+    vector: Vector
+    content: str | None
+    metadata: dict[str, Any]
+    metadata_remove: list[str]
