@@ -112,6 +112,9 @@ VECTORS = {
     "slow_request_ms": env.integer(
         "AINDUS_SLOW_REQUEST_MS", 1000, least=0, doc="Requests of the vector API slower than this are logged."
     ),
+    "slow_query_ms": env.integer(
+        "AINDUS_SLOW_QUERY_MS", 500, doc="Queries slower than this are kept with their plan; 0: none."
+    ),
     "access_log": env.boolean(
         "AINDUS_ACCESS_LOG", True, doc="One log line for every request to the vector API."
     ),

@@ -93,6 +93,24 @@ class RecallSample(models.Model):
         return f"{self.recall:.4f} at {self.at}"
 
 
+class SlowQuery(models.Model):
+    """A query that took longer than AINDUS_SLOW_QUERY_MS; outlives its collection."""
+
+    at = models.DateTimeField()
+    collection = models.CharField(max_length=100)
+    took_ms = models.FloatField()
+    # What was asked and how it was answered, see vectors/slow.py.
+    detail = models.JSONField()
+    # PostgreSQL's plan; null when it was not asked for.
+    explain = models.TextField(null=True)
+
+    class Meta:
+        db_table = "vectors_slow_query"
+
+    def __str__(self):
+        return f"{self.collection} {self.took_ms:.0f} ms"
+
+
 class ApiKey(models.Model):
     """A key of this vector API; only its SHA-256 digest is kept."""
 

@@ -60,6 +60,25 @@ COLLECTION = _object(
     updated_at=STRING,
 )
 ALIAS = _object(alias=STRING, collection=STRING, created_at=STRING, updated_at=STRING)
+SLOW_QUERY = _object(
+    at=STRING,
+    collection=STRING,
+    took_ms=NUMBER,
+    kind={"enum": ["query", "groups"]},
+    namespace=STRING,
+    top_k=INTEGER,
+    recall=NULLABLE_NUMBER,
+    exact=BOOLEAN,
+    plan=NULLABLE,
+    ef={"type": ["integer", "null"]},
+    share=NULLABLE_NUMBER,
+    candidates={"type": ["integer", "null"]},
+    matches={"type": ["integer", "null"]},
+    filter={},
+    filter_excerpt=NULLABLE,
+    error=NULLABLE,
+    explain=NULLABLE,
+)
 RECALL = _object(
     at=STRING,
     k=INTEGER,
@@ -91,6 +110,7 @@ SCHEMAS = {
     "VectorsAlias": ALIAS,
     "VectorsNamespace": NAMESPACE,
     "VectorsRecall": RECALL,
+    "VectorsSlowQuery": SLOW_QUERY,
     "VectorsIndex": _object(
         collection=STRING,
         state={"enum": ["none", "queued", "building", "ready", "failed"]},
@@ -288,6 +308,7 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
     "index_delete": ("Drop the index", None, 204, None),
     "recall_measure": ("Measure the recall", bodies.RecallMeasure, 202, _job),
     "recall_list": ("List measurements of the recall", None, 200, _page(_reference("VectorsRecall"))),
+    "slow_queries_list": ("List slow queries", None, 200, _page(_reference("VectorsSlowQuery"))),
     "upsert": (
         "Insert or replace a batch of points",
         bodies.Upsert,
@@ -378,6 +399,7 @@ PARAMETERS = {
     "aliases_list": PAGE,
     "jobs_list": PAGE,
     "recall_list": PAGE | {"since": TIME, "until": TIME},
+    "slow_queries_list": PAGE | {"collection": STRING, "since": TIME, "until": TIME},
     "namespaces_list": PAGE | {"prefix": STRING},
     "namespaces_delete": {"name": STRING},
     "uploads_list": PAGE,

@@ -18,7 +18,7 @@ import orjson
 import psycopg
 
 from controlplane.errors import ProblemError
-from vectors import bodies, collections, database, points, queries, search, vectors
+from vectors import bodies, collections, database, points, queries, search, slow, vectors
 
 FIELDS = frozenset(("vector", "top_k", "namespace", "include", "recall"))
 FORMATS = (1, 0)
@@ -42,13 +42,15 @@ class Plan(NamedTuple):
     namespace: bytes
     top_k: int
     include: tuple[str, ...]
+    recall: float | None
+    share: float
     # The checksum that a cursor's mark goes on from.
     mark: int
     score: tuple[float, float]
 
 
 def answered(name: str, raw: bytes) -> bytes | None:
-    """JSON of a plain query's answer; None: it is not for this way."""
+    """JSON of a plain query's answer; None: it is not for this way. TimedOutError."""
     started = time.perf_counter()
     try:
         body = orjson.loads(raw)
@@ -77,7 +79,14 @@ def answered(name: str, raw: bytes) -> bytes | None:
         count = result.ntuples
         if count < plan.top_k:
             return None
+        seconds = time.perf_counter() - started
+        if seconds > slow.recorder.seconds:
+            note(connection, collection, plan, seconds, answered=True)
         rows = connection.rows(result)
+    except psycopg.errors.QueryCanceled as error:
+        if plan is not None:
+            note(connection, collection, plan, time.perf_counter() - started, answered=False)
+        raise database.problem_from(error) from error
     except (psycopg.Error, ProblemError):
         return None
     finally:
@@ -123,6 +132,20 @@ def may_hold_booleans(raw: bytes) -> bool:
     return b"f" in raw or (b"u" in raw and (raw.count(b"u") > 1 or b"include" not in raw))
 
 
+def note(connection, collection, plan: Plan, seconds: float, *, answered: bool) -> None:
+    """Hand a slow query over to their log."""
+    query = {"namespace": plan.namespace.decode(), "top_k": plan.top_k, "recall": plan.recall}
+    found = {
+        "plan": "hnsw",
+        "ef": plan.ef,
+        "candidates": plan.candidates,
+        "matches": range(plan.top_k),
+    }
+    slow.recorder.note(
+        connection, collection, query, found if answered else None, plan.share if answered else None, seconds
+    )
+
+
 def planned(connection, collection, body: dict, key: tuple) -> Plan | None:
     """The plan of a body's options, kept with the collection; None when they are wrong, or no graph helps."""
     try:
@@ -152,6 +175,8 @@ def planned(connection, collection, body: dict, key: tuple) -> Plan | None:
         namespace=query.namespace.encode(),
         top_k=query.top_k,
         include=include,
+        recall=query.recall,
+        share=found.share,
         mark=queries.mark_begun(collection, query.namespace),
         score=SCORES.get(collection.metric, (0.0, 1.0)),
     )

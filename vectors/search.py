@@ -14,6 +14,7 @@ state of the table, so that a row on its way from one range to another is seen o
 import time
 from typing import NamedTuple
 
+from vectors import slow
 from vectors.clauses import Clause, clause_of
 from vectors.collections import DISTANCES, Collection
 from vectors.database import FLOAT8, INT8, Connection
@@ -171,6 +172,8 @@ class Graph(NamedTuple):
     statement: str
     ef: int
     spans: tuple[Span, ...]
+    # Of all points the share in the query's namespace.
+    share: float
 
 
 def graph_of(
@@ -189,9 +192,11 @@ def graph_of(
     spans, ef = spans_of(collection, share, top_k, False, recall)
     if not spans:
         return None
-    return Graph(nearest_sql(collection, spans, columns(include), "namespace = $2", top_k), ef, spans)
+    statement = nearest_sql(collection, spans, columns(include), "namespace = $2", top_k)
+    return Graph(statement, ef, spans, share.all)
 
 
+@slow.watched
 def points_query(
     connection: Connection,
     collection: Collection,
@@ -257,6 +262,7 @@ def points_query(
         "candidates": candidates,
         "exhausted": exhausted,
         "last": last,
+        "share": None if share is EVERYTHING else share.all,
     }
 
 
