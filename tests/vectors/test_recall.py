@@ -57,7 +57,7 @@ def test_recall_is_what_queries_find(client, indexed, runner):
     assert (sample["k"], sample["queries"], sample["asked"]) == (10, 40, None)
     assert sample["points"] == 12_000
     assert sample["p50_ms"] > 0 and sample["exact_p50_ms"] > 0
-    assert sample["recall"] < 1, "a graph this narrow misses some"
+    assert 0.8 < sample["recall"] <= 1
     # The same by hand, through the API.
     points = client.post(f"collections/{indexed}/scroll", {"limit": 40, "include": ["vector"]}).json["points"]
     found = 0
