@@ -70,6 +70,7 @@ def answered(name: str, raw: bytes) -> bytes | None:
     except (orjson.JSONDecodeError, KeyError, TypeError, struct.error, OverflowError, ProblemError):
         return None
     try:
+        connection.set_timeout()
         if plan is None:
             plan = planned(connection, collection, body, key)
             if plan is None:

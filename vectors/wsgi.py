@@ -206,9 +206,17 @@ class Application:
 
     def call(self, environ, known: tuple, path: str) -> base.Response:
         """The answer of a route as `routes` has it; ProblemError."""
+        if known[0].name in PROBE_NAMES:
+            return self.probe(known[0].name)
+        asked = environ.get("HTTP_X_TIMEOUT_MS")
+        if asked is None:
+            return self.admitted(environ, known, path)
+        with limits.timeout(asked):
+            return self.admitted(environ, known, path)
+
+    def admitted(self, environ, known: tuple, path: str) -> base.Response:
+        """The answer to who may ask, and not too often."""
         route, arguments, has_body = known
-        if route.name in PROBE_NAMES:
-            return self.probe(route.name)
         principal = auth.authenticate(
             environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_API_KEY"), self.jwt_key
         )
