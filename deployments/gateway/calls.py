@@ -14,6 +14,8 @@ OTHER_SECONDS = 300.0
 
 PREFIX = "/api/v1/vectors"
 _PATH = re.compile(rb"\A/api/v1/targets/([^/]+)/vectors(/.*)?\Z")
+# Reads of whole collections: what they begin with takes time, or is the end of it.
+_LONG_READS = {"export", "checksum"}
 _READS = {"query", "fetch", "count", "scroll", "recommend"}
 _REPEATABLE_WRITES = {"points", "delete", "update"}
 _PRINTABLE = "".join(chr(code) for code in range(33, 127))
@@ -46,6 +48,8 @@ def call_of(method: str, raw_path: bytes) -> Call:
 
 def _nature(method: str, parts: list[str]) -> tuple[str, bool, float]:
     if method in ("GET", "HEAD"):
+        if len(parts) == 3 and parts[0] == "collections" and parts[2] in _LONG_READS:
+            return "read", True, OTHER_SECONDS
         return "read", True, READ_SECONDS
     if method == "POST":
         if parts == ["search"]:
