@@ -13,8 +13,8 @@ were made before rows had an epoch; nothing is unindexed then.
 from typing import NamedTuple
 
 # While writes go on the rows that no index covers are what costs queries most, so they are indexed by
-# themselves, with the newest parts that are no more than this share of them. A query looks into each part: with
-# PARTS_MOST of them all but the first become one, and with the first when they outgrow it.
+# themselves, with the newest parts that are no more than this share of them. A query looks into each part:
+# with PARTS_MOST of them all but the first become one, and with the first when they outgrow it.
 TAKEN_ALONG = 0.5
 PARTS_MOST = 5
 # Rows an hour's worth of inserting one by one, and of building, take: (rows a second). Measured on 2 cores
