@@ -23,6 +23,8 @@ PARTS = {
     "VectorsPointChangeRequest": bodies.PointChange,
     "VectorsOneQueryRequest": bodies.Query,
     "VectorsIndexOptionsRequest": bodies.IndexOptions,
+    "VectorsFieldRequest": bodies.FieldOptions,
+    "VectorsTextOptionsRequest": bodies.TextOptions,
 }
 # What one dataclass has for several answers, of which only some have it.
 NOT_IN_ALL = {(models.QueryResult, "next_cursor"), (models.QueryResult, "took_ms")}

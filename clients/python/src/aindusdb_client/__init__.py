@@ -9,7 +9,7 @@ for match in docs.query([0.1] * 384, top_k=3):
     print(match.id, match.score, match.metadata)
 """
 
-from aindusdb_client.bodies import IndexOptions, PointChange, Query
+from aindusdb_client.bodies import FieldOptions, IndexOptions, PointChange, Query, TextOptions
 from aindusdb_client.client import Client
 from aindusdb_client.collection import Collection
 from aindusdb_client.errors import (
@@ -38,7 +38,9 @@ from aindusdb_client.models import (
     CollectionInfo,
     CollectionStats,
     Count,
+    DeclaredField,
     FetchResult,
+    FullText,
     Group,
     GroupedResult,
     IndexInfo,
@@ -79,8 +81,11 @@ __all__ = [
     "ConflictError",
     "Count",
     "DeadlineExceededError",
+    "DeclaredField",
     "FetchResult",
     "FieldError",
+    "FieldOptions",
+    "FullText",
     "Group",
     "GroupedResult",
     "IndexInfo",
@@ -113,6 +118,7 @@ __all__ = [
     "Status",
     "StoredVector",
     "StreamResult",
+    "TextOptions",
     "TooLargeError",
     "UnauthenticatedError",
     "UnavailableError",
