@@ -9,6 +9,7 @@ import jwt
 
 from controlplane.errors import (
     ConflictError,
+    ForbiddenError,
     InvalidError,
     NotFoundError,
     ProblemError,
@@ -22,7 +23,16 @@ TIMEOUT_SECONDS = 5.0
 MOST_ANSWER_BYTES = 32 * 2**20
 # Calls by POST that read alone, so that another replica may be asked.
 READS = ("/query", "/count", "/fetch", "/scroll", "/recommend")
-ERRORS = {404: NotFoundError, 409: ConflictError, 413: TooLargeError, 422: InvalidError, 400: InvalidError}
+ERRORS = {
+    400: InvalidError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    405: InvalidError,
+    409: ConflictError,
+    413: TooLargeError,
+    415: InvalidError,
+    422: InvalidError,
+}
 
 
 class TargetUnreachableError(UnavailableError):

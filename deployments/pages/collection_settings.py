@@ -58,17 +58,13 @@ def index(request, name, collection):
 
 
 @page("target.update")
-@require_POST
 def index_drop(request, name, collection):
     """Search exactly from now on."""
-    return _changed(
-        request,
-        name,
-        collection,
-        "The index was dropped. Searches compare every point now.",
-        "DELETE",
-        "/index",
-    )
+    if request.method != "POST":
+        context = collection_context(request, name, collection, "settings")
+        return dialog(request, "data/_drop_index.html", context)
+    words = "The index was dropped. Searches compare every point now."
+    return _changed(request, name, collection, words, "DELETE", "/index")
 
 
 @page("target.update")

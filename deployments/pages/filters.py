@@ -2,7 +2,8 @@
 
 import json
 
-from controlplane.errors import InvalidError
+from controlplane.errors import InvalidError, ProblemError
+from controlplane.pages.forms import field_errors
 from deployments.target_api import TargetApi
 
 SAMPLED = 100
@@ -24,6 +25,21 @@ def filter_of(text: str) -> dict:
     if not isinstance(found, dict):
         raise InvalidError('A filter is an object, such as {"section": "net"}.', field="filter")
     return {"filter": found} if found else {}
+
+
+def at_fields(error: ProblemError, known, names: dict | None = None) -> dict:
+    """{field of the form: message}: `filter.year` and `vector[3]` belong to the field that they begin with.
+
+    `names` has what the target calls a field and the form calls otherwise; what is none of `known` is under
+    `form`.
+    """
+    found: dict = {}
+    for key, text in field_errors(error).items():
+        name = (names or {}).get(key, key)
+        head = name.partition("[")[0].partition(".")[0]
+        name = name if name in known else head if head in known else "form"
+        found[name] = f"{found[name]} {text}" if name in found else text
+    return found
 
 
 def suggestions(api: TargetApi, collection: dict) -> list[dict]:

@@ -10,10 +10,9 @@ from django.utils.http import urlencode
 
 from controlplane.errors import InvalidError, ProblemError
 from controlplane.pages.access import page
-from controlplane.pages.forms import field_errors
 from deployments.pages.actions import dialog, gone_to
 from deployments.pages.collection import collection_context
-from deployments.pages.filters import filter_of, suggestions
+from deployments.pages.filters import at_fields, filter_of, suggestions
 
 PER_PAGE = 25
 NEIGHBOURS = 6
@@ -54,8 +53,7 @@ def _listed(context: dict, parameters) -> dict:
         asked = {key: body[key] for key in ("namespace", "filter") if key in body}
         context["count"] = api.call("POST", f"{path}/count", {**asked, "estimated": True})
     except InvalidError as error:
-        told = field_errors(error, ("filter", "namespace", "cursor"))
-        return {key if key == "filter" else "form": text for key, text in told.items()}
+        return at_fields(error, ("filter",))
     except ProblemError as error:
         context["problem"] = error
     return {}
@@ -167,7 +165,7 @@ def _change(context: dict, found: dict, typed: dict) -> dict:
     try:
         answer = context["api"].call("POST", f"{context['path']}/update", body)
     except ProblemError as error:
-        return field_errors(error, ("metadata", "content"))
+        return at_fields(error, ("metadata", "content"))
     if answer["missing"]:
         return {"form": "The point was deleted meanwhile; nothing was changed."}
     return {}

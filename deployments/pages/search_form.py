@@ -11,7 +11,7 @@ from deployments.pages.filters import filter_of
 
 INCLUDES = ("content", "metadata", "vector")
 RECALLS = [
-    ("", "As the target chooses", "Nearly exact."),
+    ("", "Default", "Between 95 % and 99 %: the target's own choice."),
     ("0.95", "95 %", "The fastest."),
     ("0.99", "99 %", "A wider search."),
     ("exact", "Exact", "Every point is compared."),

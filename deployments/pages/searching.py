@@ -4,9 +4,8 @@ from django.shortcuts import render
 
 from controlplane.errors import NotFoundError, ProblemError
 from controlplane.pages.access import page
-from controlplane.pages.forms import field_errors
 from deployments.pages.collection import collection_context, timed
-from deployments.pages.filters import suggestions
+from deployments.pages.filters import at_fields, suggestions
 from deployments.pages.search_form import INCLUDES, RECALLS, calls, defaults, query_body
 
 PLANS = {
@@ -54,7 +53,7 @@ def search(request, name, collection):
             if error.status >= 500:
                 context["problem"] = error
             else:
-                errors |= _told(error)
+                errors |= at_fields(error, FIELDS, NAMES)
     if given["asked"] and not errors and context["collection"]:
         root = request.build_absolute_uri("/").rstrip("/")
         own = context["collection"]["name"]
@@ -72,18 +71,6 @@ def _fill(context: dict, given: dict) -> None:
     if not given["asked"]:
         points = api.scroll(collection["name"], limit=3, include=[])["points"]
         context["suggested"] = points
-
-
-def _told(error: ProblemError) -> dict:
-    told = field_errors(error)
-    found: dict = {}
-    for key, text in told.items():
-        name = NAMES.get(key, key)
-        # `vector[3]` and `filter.year` belong to the field they begin with.
-        head = name.partition("[")[0].partition(".")[0]
-        name = name if name in FIELDS else head if head in FIELDS else "form"
-        found[name] = text
-    return found
 
 
 def _next_page(parameters, answer: dict) -> str:
