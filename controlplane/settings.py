@@ -112,6 +112,9 @@ VECTORS = {
     "slow_request_ms": env.integer(
         "AINDUS_SLOW_REQUEST_MS", 1000, least=0, doc="Requests of the vector API slower than this are logged."
     ),
+    "slow_query_ms": env.integer(
+        "AINDUS_SLOW_QUERY_MS", 500, doc="Queries slower than this are kept with their plan; 0: none."
+    ),
     "access_log": env.boolean(
         "AINDUS_ACCESS_LOG", True, doc="One log line for every request to the vector API."
     ),
@@ -139,6 +142,35 @@ VECTORS = {
     ),
     "recall_seconds": env.integer(
         "AINDUS_RECALL_SECONDS", 60, least=1, doc="How long one measurement of recall may take."
+    ),
+    "upload_bytes": env.integer(
+        "AINDUS_UPLOAD_BYTES", 8 * 2**30, least=1, most=2**50, doc="Largest upload for an import."
+    ),
+    "uploads_bytes": env.integer(
+        "AINDUS_UPLOADS_BYTES",
+        32 * 2**30,
+        least=1,
+        most=2**50,
+        doc="All uploads of a target together; they are kept in its database.",
+    ),
+    "upload_hours": env.integer(
+        "AINDUS_UPLOAD_HOURS",
+        24,
+        least=1,
+        most=8760,
+        doc="Hours after which an upload that is neither written nor used is deleted.",
+    ),
+    "transfer_paths": env.words(
+        "AINDUS_TRANSFER_PATHS",
+        doc="Folders of the server that imports may read and exports write; none by default.",
+    ),
+    "transfer_urls": env.words(
+        "AINDUS_TRANSFER_URLS",
+        doc="What URLs of imports and exports may start with, such as s3://bucket/a/; none by default.",
+    ),
+    "transfer_networks": env.words(
+        "AINDUS_TRANSFER_NETWORKS",
+        doc="Networks that http(s) URLs of imports and exports may lead to besides public addresses.",
     ),
 }
 

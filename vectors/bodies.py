@@ -154,6 +154,44 @@ class Scroll(Body):
     include: Include = ("metadata",)
 
 
+class UploadCreate(Body):
+    size_bytes: Annotated[int, Meta(ge=0)] | None = None
+
+
+class ImportColumns(Body):
+    """The names of a Parquet file's columns, where they are others."""
+
+    id: str = "id"
+    namespace: str = "namespace"
+    vector: str = "vector"
+    content: str = "content"
+    metadata: str = "metadata"
+
+
+class ImportStart(Body):
+    """What is imported: one of upload, url and path."""
+
+    upload: str | None = None
+    url: str | None = None
+    path: str | None = None
+    format: Literal["ndjson", "parquet"] = "ndjson"
+    namespace: Namespace = ""
+    on_error: Literal["fail", "skip"] = "fail"
+    columns: ImportColumns | None = None
+    other_columns: Literal["ignore", "metadata"] = "ignore"
+
+
+class ExportStart(Body):
+    """Where to: one of url and path."""
+
+    url: str | None = None
+    path: str | None = None
+    format: Literal["ndjson", "parquet"] = "ndjson"
+    namespace: Namespace | None = None
+    filter: dict[str, Any] | None = None
+    vectors: Literal["b64", "list", "none"] = "b64"
+
+
 class ApiKeyCreate(Body):
     name: str
     role: Literal["viewer", "operator", "admin"] = "viewer"

@@ -354,7 +354,15 @@ def collection_delete(*, name: str) -> None:
             connection.db.execute(
                 "SELECT 1 FROM vectors_collection WHERE id = %s FOR UPDATE", [collection.id]
             )
-            for dependent in ("vectors_job", "vectors_alias", "vectors_recall"):
+            connection.db.execute(
+                "SELECT 1 FROM vectors_upload WHERE collection_id = %s FOR UPDATE", [collection.id]
+            )
+            connection.db.execute(
+                "DELETE FROM vectors_upload_part p USING vectors_upload u"
+                " WHERE u.id = p.upload_id AND u.collection_id = %s",
+                [collection.id],
+            )
+            for dependent in ("vectors_job", "vectors_alias", "vectors_recall", "vectors_upload"):
                 connection.db.execute(f"DELETE FROM {dependent} WHERE collection_id = %s", [collection.id])
             connection.db.execute("DELETE FROM vectors_collection WHERE id = %s", [collection.id])
             connection.db.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.SQL(collection.table)))

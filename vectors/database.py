@@ -66,6 +66,9 @@ class Connection:
         self._serial = 0
         self._ef = 0
         self.staging = False
+        # The statement that ran last, for the log of slow queries; whether that looks at all.
+        self.last: tuple | None = None
+        self.watched = True
         self.simple(f"SET statement_timeout = {int(statement_timeout_ms)}; {SESSION}")
 
     def simple(self, sql: str) -> None:
@@ -78,6 +81,7 @@ class Connection:
         Parameters are bytes or None: text unless `formats` says 1 (binary). Statements are prepared and
         kept; with prepare=False each execution is planned for its own parameters.
         """
+        self.last = (sql, parameters, formats, types)
         if prepare:
             name = self._prepared.get(sql)
             if name is None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import orjson
 
-from vectors import search
+from vectors import search, slow
 from vectors.clauses import Clause, clause_of, text_array
 from vectors.collections import Collection
 from vectors.database import Connection
@@ -19,6 +19,7 @@ from vectors.points import columns
 CANDIDATES = 5
 
 
+@slow.watched
 def points_query_groups(
     connection: Connection,
     collection: Collection,

@@ -176,14 +176,16 @@ def text(counters: Counters) -> bytes:
         "# TYPE aindusdb_api_resident_memory_bytes gauge",
         f"aindusdb_api_resident_memory_bytes {sum(map(resident_bytes, counters.pids()))}",
     ]
-    refused = (
+    noted = (
         ("shed", "Requests refused at once because too many waited; counted nowhere else."),
         ("limited", "Requests refused because their key had asked too often."),
+        ("slow", "Queries slower than AINDUS_SLOW_QUERY_MS."),
     )
-    for name, help_text in refused:
-        lines.append(f"# HELP aindusdb_api_requests_{name}_total {help_text}")
-        lines.append(f"# TYPE aindusdb_api_requests_{name}_total counter")
-        lines.append(f"aindusdb_api_requests_{name}_total {counters.total(HEAD[name]):.0f}")
+    for name, help_text in noted:
+        metric = f"aindusdb_api_{'queries' if name == 'slow' else 'requests'}_{name}_total"
+        lines.append(f"# HELP {metric} {help_text}")
+        lines.append(f"# TYPE {metric} counter")
+        lines.append(f"{metric} {counters.total(HEAD[name]):.0f}")
     try:
         rows = collection_gauges()
         up = 1

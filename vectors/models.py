@@ -93,6 +93,24 @@ class RecallSample(models.Model):
         return f"{self.recall:.4f} at {self.at}"
 
 
+class SlowQuery(models.Model):
+    """A query that took longer than AINDUS_SLOW_QUERY_MS; outlives its collection."""
+
+    at = models.DateTimeField()
+    collection = models.CharField(max_length=100)
+    took_ms = models.FloatField()
+    # What was asked and how it was answered, see vectors/slow.py.
+    detail = models.JSONField()
+    # PostgreSQL's plan; null when it was not asked for.
+    explain = models.TextField(null=True)
+
+    class Meta:
+        db_table = "vectors_slow_query"
+
+    def __str__(self):
+        return f"{self.collection} {self.took_ms:.0f} ms"
+
+
 class ApiKey(models.Model):
     """A key of this vector API; only its SHA-256 digest is kept."""
 
@@ -124,8 +142,42 @@ class ApiKey(models.Model):
         return f"{self.name} ({self.role})"
 
 
+class Upload(models.Model):
+    """A file on its way into an import, in parts, so that any replica's runner can read it."""
+
+    id = IdField("upl")
+    collection = models.ForeignKey(Collection, models.CASCADE, related_name="uploads")
+    # What the sender said it will be; null: not known.
+    size_bytes = models.BigIntegerField(null=True)
+    received_bytes = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+    # Of the last part; an upload that is neither written nor used expires.
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["updated_at"], name="vectors_upload_updated")]
+
+    def __str__(self):
+        return f"{self.id}: {self.received_bytes} bytes"
+
+
+class UploadPart(models.Model):
+    """The bytes of an upload from the byte `at` on."""
+
+    pk = models.CompositePrimaryKey("upload_id", "at")
+    upload = models.ForeignKey(Upload, models.CASCADE, related_name="parts", db_index=False)
+    at = models.BigIntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        db_table = "vectors_upload_part"
+
+    def __str__(self):
+        return f"{self.upload_id} from {self.at}"
+
+
 class Job(models.Model):
-    """Long work on a collection, done by a runner; at most one unfinished of a kind per collection."""
+    """Long work on a collection, done by a runner; of most kinds at most one unfinished per collection."""
 
     class State(models.TextChoices):
         QUEUED = "queued"
@@ -155,7 +207,8 @@ class Job(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["collection", "kind"],
-                condition=models.Q(state__in=["queued", "running"]),
+                condition=models.Q(state__in=["queued", "running"])
+                & ~models.Q(kind__in=["points.import", "points.export"]),
                 name="vectors_job_one_unfinished",
             ),
             models.CheckConstraint(

@@ -60,6 +60,25 @@ COLLECTION = _object(
     updated_at=STRING,
 )
 ALIAS = _object(alias=STRING, collection=STRING, created_at=STRING, updated_at=STRING)
+SLOW_QUERY = _object(
+    at=STRING,
+    collection=STRING,
+    took_ms=NUMBER,
+    kind={"enum": ["query", "groups"]},
+    namespace=STRING,
+    top_k=INTEGER,
+    recall=NULLABLE_NUMBER,
+    exact=BOOLEAN,
+    plan=NULLABLE,
+    ef={"type": ["integer", "null"]},
+    share=NULLABLE_NUMBER,
+    candidates={"type": ["integer", "null"]},
+    matches={"type": ["integer", "null"]},
+    filter={},
+    filter_excerpt=NULLABLE,
+    error=NULLABLE,
+    explain=NULLABLE,
+)
 RECALL = _object(
     at=STRING,
     k=INTEGER,
@@ -91,6 +110,7 @@ SCHEMAS = {
     "VectorsAlias": ALIAS,
     "VectorsNamespace": NAMESPACE,
     "VectorsRecall": RECALL,
+    "VectorsSlowQuery": SLOW_QUERY,
     "VectorsIndex": _object(
         collection=STRING,
         state={"enum": ["none", "queued", "building", "ready", "failed"]},
@@ -102,6 +122,38 @@ SCHEMAS = {
         auto=BOOLEAN,
         job={"oneOf": [_reference("VectorsJob"), {"type": "null"}]},
     ),
+    "VectorsUpload": _object(
+        id=STRING,
+        collection=STRING,
+        size_bytes={"type": ["integer", "null"]},
+        received_bytes=INTEGER,
+        complete=BOOLEAN,
+        created_at=STRING,
+        updated_at=STRING,
+        expires_at=STRING,
+    ),
+    "VectorsExportLine": {
+        "type": "object",
+        "description": "A point; at the end what was exported.",
+        "properties": {
+            "id": STRING,
+            "namespace": STRING,
+            "vector_b64": STRING,
+            "vector": VECTOR,
+            "content": STRING,
+            "metadata": OBJECT,
+            "export": {
+                "type": "object",
+                "properties": {
+                    "points": INTEGER,
+                    "checksum": NULLABLE,
+                    "after": _list(STRING),
+                    "error": OBJECT,
+                },
+                "required": ["points", "checksum"],
+            },
+        },
+    },
     "VectorsJob": _object(
         id=STRING,
         collection=STRING,
@@ -199,7 +251,9 @@ RAW_BODIES = {
         "additionalProperties": False,
     },
 }
-_collection, _job, _point = map(_reference, ("VectorsCollection", "VectorsJob", "VectorsPoint"))
+_collection, _job, _point, _upload = map(
+    _reference, ("VectorsCollection", "VectorsJob", "VectorsPoint", "VectorsUpload")
+)
 ANSWER = {
     "plan": {"enum": ["exact", "hnsw", "hnsw+exact"]},
     "ef": {"type": ["integer", "null"]},
@@ -254,6 +308,7 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
     "index_delete": ("Drop the index", None, 204, None),
     "recall_measure": ("Measure the recall", bodies.RecallMeasure, 202, _job),
     "recall_list": ("List measurements of the recall", None, 200, _page(_reference("VectorsRecall"))),
+    "slow_queries_list": ("List slow queries", None, 200, _page(_reference("VectorsSlowQuery"))),
     "upsert": (
         "Insert or replace a batch of points",
         bodies.Upsert,
@@ -305,6 +360,19 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
         200,
         _object(points=_list(_point), next_cursor=NULLABLE),
     ),
+    "uploads_list": ("List the uploads of a collection", None, 200, _page(_upload)),
+    "uploads_create": ("Begin an upload for an import", bodies.UploadCreate, 201, _upload),
+    "uploads_get": ("Show an upload", None, 200, _upload),
+    "uploads_write": ("Send the next bytes of an upload", bytes, 200, _upload),
+    "uploads_delete": ("Delete an upload", None, 204, None),
+    "import": ("Import points", bodies.ImportStart, 202, _job),
+    "export": ("Read all points in one stream", None, 200, _reference("VectorsExportLine")),
+    "checksum": (
+        "Compute a checksum of all points",
+        None,
+        200,
+        _object(points=INTEGER, checksum=STRING, took_ms=NUMBER),
+    ),
     "jobs_list": ("List jobs", None, 200, _page(_job)),
     "jobs_get": ("Show a job", None, 200, _job),
     "jobs_cancel": ("Stop a job", None, 200, _job),
@@ -331,16 +399,35 @@ PARAMETERS = {
     "aliases_list": PAGE,
     "jobs_list": PAGE,
     "recall_list": PAGE | {"since": TIME, "until": TIME},
+    "slow_queries_list": PAGE | {"collection": STRING, "since": TIME, "until": TIME},
     "namespaces_list": PAGE | {"prefix": STRING},
     "namespaces_delete": {"name": STRING},
+    "uploads_list": PAGE,
+    "uploads_write": {"offset": {"type": "integer", "minimum": 0}},
+    "checksum": {"namespace": STRING},
+    "export": {
+        "format": {"enum": ["ndjson", "parquet"]},
+        "namespace": STRING,
+        "filter": STRING,
+        "vectors": {"enum": ["b64", "list", "none"]},
+        "after_namespace": STRING,
+        "after_id": STRING,
+    },
     "upsert": {
         "namespace": STRING,
         "batch": {"type": "integer", "minimum": 1},
         "results": {"enum": ["all", "errors"]},
     },
 }
-REQUIRED = {("namespaces_delete", "name")}
-PARAMETER_OF = {"collections": "collection", "aliases": "alias", "jobs": "job", "api-keys": "key", "": "id"}
+REQUIRED = {("namespaces_delete", "name"), ("uploads_write", "offset")}
+PARAMETER_OF = {
+    "collections": "collection",
+    "aliases": "alias",
+    "jobs": "job",
+    "uploads": "upload",
+    "api-keys": "key",
+    "": "id",
+}
 
 
 def paths(prefix: str, tag: str) -> dict:
@@ -367,7 +454,8 @@ def _operation(method: str, route: Route, path: str, tag: str, names: list[str])
         parameters.append({"in": "query", "name": name, **needed, "schema": schema})
     answered = {"description": ""}
     if answer is not None:
-        answered["content"] = {"application/json": {"schema": answer}}
+        kind = "application/x-ndjson" if route.name == "export" else "application/json"
+        answered["content"] = {kind: {"schema": answer}}
     statuses = ["400", "401", "403", "404", "409", "413", "415", "422", "429", "503"]
     operation = {
         "operationId": f"{method.lower()}_{'_'.join(words)}",
@@ -380,7 +468,10 @@ def _operation(method: str, route: Route, path: str, tag: str, names: list[str])
     }
     if parameters:
         operation["parameters"] = parameters
-    if body is not None:
+    if body is bytes:
+        content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        operation["requestBody"] = {"required": True, "content": content}
+    elif body is not None:
         content = {"application/json": {"schema": _reference(f"Vectors{body.__name__}Request")}}
         if "ndjson" in route.takes:
             content["application/x-ndjson"] = {"schema": _reference("VectorsPointRequest")}
@@ -391,7 +482,8 @@ def _operation(method: str, route: Route, path: str, tag: str, names: list[str])
 
 def schemas() -> dict:
     """The components that the paths refer to."""
-    used = {body for _, body, _, _ in CALLS.values() if body is not None and body.__name__ not in RAW_BODIES}
+    named = {body for _, body, _, _ in CALLS.values() if body not in (None, bytes)}
+    used = {body for body in named if body.__name__ not in RAW_BODIES}
     _, made = msgspec.json.schema_components(
         sorted(used, key=lambda body: body.__name__), ref_template="#/components/schemas/Vectors{name}Request"
     )

@@ -36,10 +36,12 @@ HANDLERS = {
     BUILD: "vectors.jobs.builds.build",
     MERGE: "vectors.jobs.builds.merge",
     recalls.MEASURE: "vectors.jobs.recall.measure",
+    "points.import": "vectors.transfer.importing.run",
+    "points.export": "vectors.transfer.exporting.run",
 }
 
 # Jobs of one lane are done one after the other; kinds that are named in none go to `data`.
-LANES = {"build": (BUILD,), "merge": (MERGE,), "data": ()}
+LANES = {"build": (BUILD,), "merge": (MERGE,), "transfer": ("points.import", "points.export"), "data": ()}
 NAMED = tuple(kind for kinds in LANES.values() for kind in kinds)
 STOP_SECONDS = 5.0
 

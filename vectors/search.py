@@ -14,6 +14,7 @@ state of the table, so that a row on its way from one range to another is seen o
 import time
 from typing import NamedTuple
 
+from vectors import slow
 from vectors.clauses import Clause, clause_of
 from vectors.collections import DISTANCES, Collection
 from vectors.database import FLOAT8, INT8, Connection
@@ -165,6 +166,7 @@ def spans_of(
     return tuple(spans), ef
 
 
+@slow.watched
 def points_query(
     connection: Connection,
     collection: Collection,
@@ -230,6 +232,7 @@ def points_query(
         "candidates": candidates,
         "exhausted": exhausted,
         "last": last,
+        "share": None if share is EVERYTHING else share.all,
     }
 
 

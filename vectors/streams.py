@@ -82,7 +82,7 @@ class Stream:
         started = told = time.monotonic()
         error = None
         try:
-            for number, raw in enumerate(lines_of(self.read), 1):
+            for number, (raw, _) in enumerate(lines_of(self.read), 1):
                 self.lines = number
                 self.take(number, raw)
                 held = max(len(self.pending), len(self.outcomes))
@@ -184,25 +184,29 @@ class Stream:
 
 
 def lines_of(read):
-    """The lines of an input, without their ends; None for one that is too long, of which nothing is kept."""
-    rest, skipping = b"", False
+    """(line, end) of each line of an input: without its end, None for one that is too long, of which nothing
+    is kept; and how many bytes of the input there are up to the next line."""
+    rest, skipping, end = b"", False, 0
     while part := read(READ_BYTES):
         if skipping:
-            _, end, part = part.partition(b"\n")
-            if not end:
+            skipped, found, part = part.partition(b"\n")
+            end += len(skipped) + len(found)
+            if not found:
                 continue
             skipping = False
-            yield None
-        found = (rest + part).split(b"\n")
-        rest = found.pop()
-        for line in found:
-            yield line if len(line) <= LINE_BYTES_MOST else None
+            yield None, end
+        lines = (rest + part).split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            end += len(line) + 1
+            yield (line if len(line) <= LINE_BYTES_MOST else None), end
         if len(rest) > LINE_BYTES_MOST:
+            end += len(rest)
             rest, skipping = b"", True
     if skipping:
-        yield None
+        yield None, end
     elif rest:
-        yield rest
+        yield rest, end + len(rest)
 
 
 def error_of(problem: ProblemError) -> dict:

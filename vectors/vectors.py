@@ -103,6 +103,14 @@ def unpack(packed: bytes) -> tuple[float, ...]:
     return packer(dimension).unpack(packed)[2:]
 
 
+def little_endian(packed: bytes) -> bytes:
+    """The float32 of a binary form as they are sent in base64."""
+    values = array("f", packed[4:])
+    if sys.byteorder == "little":
+        values.byteswap()
+    return values.tobytes()
+
+
 def check(packed: bytes, metric: str, field: str) -> None:
     """InvalidError unless the vector is finite, of a size float32 can square, and not zero under cosine."""
     check_norm(math.hypot(*unpack(packed)), metric, field)

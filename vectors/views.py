@@ -18,10 +18,12 @@ from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 
 from controlplane.errors import ForbiddenError, NotFoundError, ProblemError
-from vectors import auth, bodies, endpoints, limits
+from vectors import auth, bodies, endpoints, limits, slow
 from vectors.calls.base import REQUEST_ID, Request
 
 log = logging.getLogger("vectors.api")
+# Of the web role, whose queries come here; role api does so with its own counters.
+slow.recorder.configure()
 
 
 def authenticate_target(request: HttpRequest) -> auth.Principal:

@@ -15,7 +15,7 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402
 
 from controlplane.errors import ProblemError  # noqa: E402
-from vectors import auth, bodies, endpoints, limits, metrics, probes  # noqa: E402
+from vectors import auth, bodies, endpoints, limits, metrics, probes, slow  # noqa: E402
 from vectors.calls import base  # noqa: E402
 
 log = logging.getLogger("vectors.api")
@@ -86,6 +86,7 @@ class Application:
         self.gate = limits.Gate(
             options["threads"], options["queue_requests"], options["queue_ms"] / 1000, self.counters.note
         )
+        slow.recorder.configure(self.counters.note)
         self.slow_seconds = options["slow_request_ms"] / 1000
         self.access_log = options["access_log"] and logging.getLogger("vectors.access").isEnabledFor(
             logging.INFO

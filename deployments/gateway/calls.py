@@ -15,6 +15,8 @@ OTHER_SECONDS = 300.0
 
 PREFIX = "/api/v1/vectors"
 _PATH = re.compile(rb"\A/api/v1/targets/([^/]+)/vectors(/.*)?\Z")
+# Reads of whole collections: what they begin with takes time, or is the end of it.
+_LONG_READS = {"export", "checksum"}
 _READS = {"query", "fetch", "count", "scroll", "recommend"}
 _REPEATABLE_WRITES = {"points", "delete", "update"}
 # The same of vendors' clients, by what stands behind the index or collection.
@@ -101,6 +103,8 @@ def _dialect_nature(dialect: str, method: str, parts: list[str]) -> tuple[str, b
 
 def _nature(method: str, parts: list[str]) -> tuple[str, bool, float]:
     if method in ("GET", "HEAD"):
+        if len(parts) == 3 and parts[0] == "collections" and parts[2] in _LONG_READS:
+            return "read", True, OTHER_SECONDS
         return "read", True, READ_SECONDS
     if method == "POST":
         if parts == ["search"]:

@@ -1,7 +1,7 @@
 """One request to a target: tries on replicas until one answers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -66,6 +66,8 @@ class Body:
     rest: AsyncIterator[bytes] | None = None
     length: int | None = None
     started: bool = False
+    # Called whenever a part of a streamed body has gone.
+    moved: Callable[[], None] = lambda: None
 
     def data(self):
         """What aiohttp is given."""
@@ -77,6 +79,7 @@ class Body:
         self.started = True
         async for part in self.rest:
             yield part
+            self.moved()
 
 
 @dataclass
@@ -119,9 +122,6 @@ class Sessions:
     def __init__(self):
         options = {
             "auto_decompress": False,
-            "timeout": aiohttp.ClientTimeout(
-                total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS
-            ),
             "cookie_jar": aiohttp.DummyCookieJar(),
             "skip_auto_headers": ("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         }
@@ -192,9 +192,12 @@ async def _try(sessions, backend: Backend, call: Call, method, query, headers, b
     streaming = False
     response = None
     try:
-        async with asyncio.timeout(call.try_seconds):
+        async with asyncio.timeout(call.try_seconds) as limit:
+            # A streamed body may take as long as it moves.
+            loop = asyncio.get_running_loop()
+            body.moved = lambda: limit.reschedule(loop.time() + call.try_seconds)
             response = await session.request(
-                method, url, headers=headers, data=body.data(), allow_redirects=False
+                method, url, headers=headers, data=body.data(), allow_redirects=False, timeout=_times(call)
             )
             length = response.content_length
             if call.repeatable and length is not None and length <= WHOLE_ANSWER_BYTES:
@@ -213,6 +216,13 @@ async def _try(sessions, backend: Backend, call: Call, method, query, headers, b
             backend.in_flight -= 1
             if response is not None:
                 response.release()
+
+
+def _times(call: Call) -> aiohttp.ClientTimeout:
+    """How long a replica may be silent, besides the limit of a try."""
+    return aiohttp.ClientTimeout(
+        total=None, sock_connect=CONNECT_SECONDS, sock_read=max(SILENT_SECONDS, call.try_seconds)
+    )
 
 
 def _told(error: Exception) -> str:

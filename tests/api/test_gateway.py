@@ -94,7 +94,17 @@ class Caller:
     def __init__(self, gateway, token=""):
         self.gateway, self.token = gateway, token
 
-    async def __call__(self, method, path, body=b"", query=b"", part_bytes=0, headers=(), leave_after=None):
+    async def __call__(
+        self,
+        method,
+        path,
+        body=b"",
+        query=b"",
+        part_bytes=0,
+        part_seconds=0,
+        headers=(),
+        leave_after=None,
+    ):
         raw = f"/api/v1/targets/{path}".encode()
         given = [(b"host", b"testserver"), *headers]
         if self.token:
@@ -111,6 +121,7 @@ class Caller:
 
         async def receive():
             if messages:
+                await asyncio.sleep(part_seconds)
                 return messages.pop(0)
             await asyncio.sleep(3600 if leave_after is None else leave_after)
             return {"type": "http.disconnect"}
@@ -340,6 +351,15 @@ async def test_large_bodies_are_streamed(call, upstreams, monkeypatch):
     problem(answer, 503, "replica_did_not_answer")
 
 
+async def test_a_streamed_body_may_take_as_long_as_it_moves(call, upstreams, monkeypatch):
+    monkeypatch.setattr("deployments.gateway.asgi.BUFFERED_BYTES", 100)
+    monkeypatch.setattr("deployments.gateway.calls.OTHER_SECONDS", 0.5)
+    answer = await call("PUT", "alpha/vectors/uploads/u", b"x" * 1000, part_bytes=100, part_seconds=0.1)
+    assert answer.json()["bytes"] == 1000
+    stuck = await call("PUT", "alpha/vectors/uploads/u", b"x" * 1000, part_bytes=300, part_seconds=1.0)
+    problem(stuck, 503, "replica_did_not_answer")
+
+
 async def test_a_streamed_body_goes_elsewhere_when_no_connection_was_made(call, upstreams, monkeypatch):
     monkeypatch.setattr("deployments.gateway.asgi.BUFFERED_BYTES", 1000)
     await upstreams[0].stop()
@@ -475,6 +495,9 @@ async def test_calls_and_their_nature():
         return call.kind, call.repeatable, call.try_seconds
 
     assert nature("GET", "/collections") == ("read", True, 2.0)
+    for verb in ("export", "checksum"):
+        assert nature("GET", f"/collections/c/{verb}") == ("read", True, 300.0)
+    assert nature("PUT", "/uploads/u") == ("other", False, 300.0)
     for verb in ("query", "fetch", "count", "scroll"):
         assert nature("POST", f"/collections/c/{verb}") == ("read", True, 2.0)
     assert nature("POST", "/search") == ("read", True, 2.0)

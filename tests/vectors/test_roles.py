@@ -41,7 +41,8 @@ def test_the_matrix_is_as_documented():
     assert {name for name, role in roles.items() if role == "operator"} == {
         *("simple_add", "simple_delete", "collections_create", "collections_update", "collections_delete"),
         *("index_build", "index_delete", "upsert", "delete", "update", "namespaces_delete"),
-        *("jobs_cancel", "recall_measure", "aliases_put", "aliases_delete"),
+        *("jobs_cancel", "recall_measure", "slow_queries_list", "aliases_put", "aliases_delete"),
+        *("uploads_create", "uploads_write", "uploads_delete", "import"),
     }
 
 

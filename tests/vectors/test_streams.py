@@ -180,4 +180,5 @@ def test_lines_however_they_are_cut(monkeypatch, size):
     whole = b"a\n\nbb\n" + b"x" * 50 + b"\ncc\n" + b"1234567890\n12345678901\nlast"
     rest = [whole[at : at + size] for at in range(0, len(whole), size)]
     found = list(streams.lines_of(lambda _: rest.pop(0) if rest else b""))
-    assert found == [b"a", b"", b"bb", None, b"cc", b"1234567890", None, b"last"]
+    assert [line for line, _ in found] == [b"a", b"", b"bb", None, b"cc", b"1234567890", None, b"last"]
+    assert [end for _, end in found] == [2, 3, 6, 57, 60, 71, 83, 87]

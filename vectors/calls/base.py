@@ -1,5 +1,6 @@
 """What all calls share: request, response, route, and how a service is run on a collection."""
 
+import datetime
 import re
 from typing import NamedTuple
 from urllib.parse import parse_qsl
@@ -72,6 +73,32 @@ def limit_of(parameters: dict[str, str], most: int = 200, default: int = 50) -> 
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= most:
         raise InvalidError(f"limit is between 1 and {most}.", field="limit")
     return int(text)
+
+
+def number_of(parameters: dict[str, str], name: str) -> int | None:
+    """A cursor that is a row's number; InvalidError."""
+    text = parameters.get(name)
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise InvalidError("This is no cursor of a former answer.", code="invalid_cursor", field=name)
+    return int(text)
+
+
+def time_of(parameters: dict[str, str], name: str) -> datetime.datetime | None:
+    """A parameter that is a time with its zone; InvalidError."""
+    text = parameters.get(name)
+    if not text:
+        return None
+    try:
+        found = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise InvalidError(
+            f"{name} is a time in RFC 3339 with its zone, such as 2026-01-31T12:00:00Z.", field=name
+        )
+    return found
 
 
 def on_points(name: str, service, **arguments):

@@ -30,6 +30,7 @@ def measure(work: Work) -> dict:
         alone(work),
         contextlib.closing(database.Connection(database.pool().conninfo, seconds * 1000)) as connection,
     ):
+        connection.watched = False
         try:
             sample = measured(work, connection, time.monotonic() + seconds)
         except psycopg.errors.QueryCanceled:

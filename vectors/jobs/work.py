@@ -42,7 +42,8 @@ class Work:
     def report(self, *, force: bool = False, db: psycopg.Connection | None = None, **progress) -> None:
         """Keep the progress given, at most twice a second unless forced; CancelledError when it must stop.
 
-        With `db` it is written in that connection's transaction, so that work and progress are one.
+        With `db` it is written in that connection's transaction, so that work and progress are one: the next
+        runner that dies is the first to die of what comes then.
         """
         self.progress = {**self.progress, **progress}
         now = time.monotonic()
@@ -50,8 +51,9 @@ class Work:
             return
         self._reported = now
         kept = (db or self.db).execute(
-            "UPDATE vectors_job SET progress = %s WHERE id = %s AND state = 'running'",
-            [Jsonb(self.progress), self.job_id],
+            "UPDATE vectors_job SET progress = %s, attempt = CASE WHEN %s THEN 1 ELSE attempt END"
+            " WHERE id = %s AND state = 'running'",
+            [Jsonb(self.progress), db is not None, self.job_id],
         )
         if not kept.rowcount:
             raise CancelledError
