@@ -9,7 +9,7 @@ for match in docs.query([0.1] * 384, top_k=3):
     print(match.id, match.score, match.metadata)
 """
 
-from aindusdb_client.bodies import IndexOptions, PointChange, Query
+from aindusdb_client.bodies import KEEP, ImportColumns, IndexOptions, PointChange, Query
 from aindusdb_client.client import Client
 from aindusdb_client.collection import Collection
 from aindusdb_client.errors import (
@@ -35,9 +35,11 @@ from aindusdb_client.errors import (
 from aindusdb_client.models import (
     Alias,
     ApiKey,
+    Checksum,
     CollectionInfo,
     CollectionStats,
     Count,
+    Exported,
     FetchResult,
     Group,
     GroupedResult,
@@ -54,12 +56,13 @@ from aindusdb_client.models import (
     ScrollPage,
     SimpleResults,
     SimpleVector,
+    SlowQuery,
     StoredVector,
     StreamResult,
     UpdateResult,
+    Upload,
     UpsertResult,
 )
-from aindusdb_client.points import KEEP
 from aindusdb_client.progress import Progress, ProgressBar, Status
 from aindusdb_client.retrying import NO_RETRIES, RetryPolicy
 
@@ -72,6 +75,7 @@ __all__ = [
     "ApiError",
     "ApiKey",
     "BadRequestError",
+    "Checksum",
     "Client",
     "Collection",
     "CollectionInfo",
@@ -79,10 +83,12 @@ __all__ = [
     "ConflictError",
     "Count",
     "DeadlineExceededError",
+    "Exported",
     "FetchResult",
     "FieldError",
     "Group",
     "GroupedResult",
+    "ImportColumns",
     "IndexInfo",
     "IndexOptions",
     "IndexSummary",
@@ -110,6 +116,7 @@ __all__ = [
     "ServerError",
     "SimpleResults",
     "SimpleVector",
+    "SlowQuery",
     "Status",
     "StoredVector",
     "StreamResult",
@@ -118,5 +125,6 @@ __all__ = [
     "UnavailableError",
     "UnexpectedAnswerError",
     "UpdateResult",
+    "Upload",
     "UpsertResult",
 ]

@@ -243,8 +243,65 @@ class RecallMeasurement:
 
 
 @dataclass(frozen=True, slots=True)
+class SlowQuery:
+    """A query that took long, and how it was planned; `share` is that of the points its filter takes."""
+
+    at: datetime.datetime
+    collection: str
+    took_ms: float
+    kind: str
+    namespace: str
+    top_k: int
+    recall: float | None
+    exact: bool
+    plan: str | None
+    ef: int | None
+    share: float | None
+    candidates: int | None
+    matches: int | None
+    filter: Any
+    filter_excerpt: str | None
+    error: str | None
+    explain: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file on its way into an import: what follows begins at `received_bytes`."""
+
+    id: str
+    collection: str
+    size_bytes: int | None
+    received_bytes: int
+    complete: bool
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+    expires_at: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was exported: how many points, and their checksum (None of an export without vectors)."""
+
+    points: int
+    checksum: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """A checksum of points that does not depend on their order."""
+
+    points: int
+    checksum: str
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key of the target, without its text; `hint` is how it begins."""
+    """A key of the target, without its text; `hint` is how it begins.
+
+    Its limits are None where those of the settings hold.
+    """
 
     id: str
     name: str
@@ -252,6 +309,8 @@ class ApiKey:
     hint: str
     created_at: datetime.datetime
     expires_at: datetime.datetime | None
+    requests_per_second: float | None
+    burst: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from aindusdb_client import endpoints, loading
-from aindusdb_client.bodies import Include, PointChange, Query, Recall
+from aindusdb_client.bodies import KEEP, Filter, Include, PointChange, Query, Recall
 from aindusdb_client.encoding import (
     Array,
     PointLike,
@@ -32,9 +32,6 @@ from aindusdb_client.models import (
 )
 from aindusdb_client.progress import Meter, Progress
 from aindusdb_client.transport import Transport, given
-
-Filter = Mapping[str, Any]
-KEEP: Any = type("Keep", (), {"__repr__": lambda self: "KEEP"})()
 
 
 class Points:
