@@ -29,17 +29,32 @@ class IndexOptions(Body):
     precision: Literal["vector", "halfvec"] | None = None
 
 
+class Field(Body):
+    name: Annotated[str, Meta(min_length=1, max_length=512)]
+    type: Literal["keyword", "number", "boolean", "datetime"]
+
+
+class TextOptions(Body):
+    language: Annotated[str, Meta(max_length=63)]
+
+
 class CollectionCreate(Body):
     name: str
     dimension: int
     metric: Literal["cosine", "l2", "ip", "l1"] = "cosine"
     index: IndexOptions | None = None
     auto_index: bool = True
+    fields: list[Field] = []
+    text: TextOptions | None = None
 
 
 class CollectionUpdate(Body):
+    """What changes: `fields` puts a list in the place of the old one, a `text` of null ends full text."""
+
     index: IndexOptions | None = None
     auto_index: bool | None = None
+    fields: list[Field] | None = None
+    text: TextOptions | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class AliasPut(Body):

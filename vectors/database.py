@@ -45,6 +45,25 @@ class TimedOutError(UnavailableError):
     code = "timeout"
 
 
+class _Asked(threading.local):
+    """What the request that a thread serves asks for: the most ms of each statement; 0: the pool's."""
+
+    timeout_ms = 0
+
+
+_asked = _Asked()
+
+
+@contextlib.contextmanager
+def timeout(milliseconds: int):
+    """Give up each statement of this thread after so many ms, when the pool's own limit is not less."""
+    _asked.timeout_ms = milliseconds
+    try:
+        yield
+    finally:
+        _asked.timeout_ms = 0
+
+
 class Connection:
     """One connection, used by one thread at a time."""
 
@@ -69,7 +88,9 @@ class Connection:
         # The statement that ran last, for the log of slow queries; whether that looks at all.
         self.last: tuple | None = None
         self.watched = True
-        self.simple(f"SET statement_timeout = {int(statement_timeout_ms)}; {SESSION}")
+        self.timeout_ms = int(statement_timeout_ms)
+        self._asked_ms = 0
+        self.simple(f"SET statement_timeout = {self.timeout_ms}; {SESSION}")
 
     def simple(self, sql: str) -> None:
         """Run one or several statements without parameters or rows."""
@@ -112,6 +133,14 @@ class Connection:
         if ef != self._ef:
             self.simple(f"SET hnsw.ef_search = {int(ef)}")
             self._ef = ef
+
+    def set_timeout(self) -> None:
+        """Take over the timeout that this thread asks for, only when it is another one than before."""
+        asked = _asked.timeout_ms
+        if asked != self._asked_ms:
+            least = min(asked or self.timeout_ms, self.timeout_ms or asked)
+            self.simple(f"SET statement_timeout = {least}")
+            self._asked_ms = asked
 
     @property
     def usable(self) -> bool:
@@ -160,6 +189,7 @@ class Pool:
         """A connection for a block of statements; database errors come out as problems."""
         connection = self.take()
         try:
+            connection.set_timeout()
             yield connection
         except psycopg.Error as error:
             raise problem_from(error) from error
@@ -176,6 +206,7 @@ class Pool:
             attempt += 1
             connection = self.take()
             try:
+                connection.set_timeout()
                 return work(connection)
             except psycopg.errors.DeadlockDetected as error:
                 if attempt >= DEADLOCK_ATTEMPTS:

@@ -11,6 +11,7 @@ NULLABLE = {"type": ["string", "null"]}
 NULLABLE_OBJECT = {"type": ["object", "null"], "additionalProperties": True}
 NULLABLE_NUMBER = {"type": ["number", "null"]}
 VECTOR = {"type": "array", "items": NUMBER}
+BINARY = {"type": "string", "format": "binary"}
 
 
 def _object(**properties) -> dict:
@@ -45,12 +46,15 @@ POINT = {
     },
     "required": ["id"],
 }
+FIELD_TYPE = {"enum": ["keyword", "number", "boolean", "datetime"]}
 COLLECTION = _object(
     id=STRING,
     name=STRING,
     dimension=INTEGER,
     metric={"enum": ["cosine", "l2", "ip", "l1"]},
     aliases=_list(STRING),
+    fields=_list(_object(name=STRING, type=FIELD_TYPE, indexed=BOOLEAN)),
+    text={"oneOf": [_object(language=STRING, indexed=BOOLEAN), {"type": "null"}]},
     points=INTEGER,
     points_are_exact=BOOLEAN,
     table_bytes=INTEGER,
@@ -367,6 +371,7 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
     "uploads_delete": ("Delete an upload", None, 204, None),
     "import": ("Import points", bodies.ImportStart, 202, _job),
     "export": ("Read all points in one stream", None, 200, _reference("VectorsExportLine")),
+    "export_start": ("Export points to a file or URL", bodies.ExportStart, 202, _job),
     "checksum": (
         "Compute a checksum of all points",
         None,
@@ -456,6 +461,8 @@ def _operation(method: str, route: Route, path: str, tag: str, names: list[str])
     if answer is not None:
         kind = "application/x-ndjson" if route.name == "export" else "application/json"
         answered["content"] = {kind: {"schema": answer}}
+        if route.name == "export":
+            answered["content"]["application/vnd.apache.parquet"] = {"schema": BINARY}
     statuses = ["400", "401", "403", "404", "409", "413", "415", "422", "429", "503"]
     operation = {
         "operationId": f"{method.lower()}_{'_'.join(words)}",
@@ -469,7 +476,7 @@ def _operation(method: str, route: Route, path: str, tag: str, names: list[str])
     if parameters:
         operation["parameters"] = parameters
     if body is bytes:
-        content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        content = {"application/octet-stream": {"schema": BINARY}}
         operation["requestBody"] = {"required": True, "content": content}
     elif body is not None:
         content = {"application/json": {"schema": _reference(f"Vectors{body.__name__}Request")}}

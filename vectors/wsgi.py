@@ -193,6 +193,14 @@ class Application:
             )
 
     def call(self, environ, handler, arguments, path) -> base.Response:
+        asked = environ.get("HTTP_X_TIMEOUT_MS")
+        if asked is None:
+            return self.admitted(environ, handler, arguments, path)
+        with limits.timeout(asked):
+            return self.admitted(environ, handler, arguments, path)
+
+    def admitted(self, environ, handler, arguments, path) -> base.Response:
+        """The answer to who may ask, and not too often."""
         principal = auth.authenticate(
             environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_API_KEY"), self.jwt_key
         )

@@ -24,6 +24,8 @@ PARTS = {
     "VectorsOneQueryRequest": bodies.Query,
     "VectorsIndexOptionsRequest": bodies.IndexOptions,
     "VectorsImportColumnsRequest": bodies.ImportColumns,
+    "VectorsFieldRequest": bodies.FieldOptions,
+    "VectorsTextOptionsRequest": bodies.TextOptions,
 }
 # What one dataclass has for several answers, of which only some have it.
 NOT_IN_ALL = {(models.QueryResult, "next_cursor"), (models.QueryResult, "took_ms")}

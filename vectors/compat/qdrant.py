@@ -9,7 +9,7 @@ import time
 import orjson
 
 from controlplane.errors import InvalidError, NotFoundError
-from vectors import aliases, attributes, bodies, collections, indexes
+from vectors import aliases, attributes, bodies, collections, declarations, fields, indexes
 from vectors.calls.base import JSON, OPERATOR, Response
 from vectors.compat import qdrant_bodies as shapes
 from vectors.compat.dialects import Dialect, NotServedError, Request, body_of
@@ -19,7 +19,16 @@ VERSION = "1.20.0"
 METRICS = {"Cosine": "cosine", "Euclid": "l2", "Dot": "ip"}
 NAMES = {ours: theirs for theirs, ours in METRICS.items()}
 DEFAULT_M, DEFAULT_EF = 16, 100
-FIELD_TYPES = ("keyword", "integer", "float", "bool", "datetime", "uuid")
+# What the vendor's types of payload indexes are declared as here.
+FIELD_TYPES = {
+    "keyword": "keyword",
+    "uuid": "keyword",
+    "integer": "number",
+    "float": "number",
+    "bool": "boolean",
+    "datetime": "datetime",
+}
+DECLARED_TYPES = {"keyword": "keyword", "number": "float", "boolean": "bool", "datetime": "datetime"}
 NAMED = "Named vectors, multivectors and sparse vectors are not served: a collection has one dense vector."
 CREATE_HINTS = (
     *("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload", "payload"),
@@ -158,9 +167,8 @@ def collections_get(request: Request, name: str) -> dict:
     building = indexes.index_get(found)["state"] in ("queued", "building", "running")
     points = described["points"]
     m = options["m"] if options["type"] == "hnsw" else 0
-    schema = {
-        field: {"data_type": kind, "points": points} for field, kind in (kept.get("fields") or {}).items()
-    }
+    told = {one["name"]: DECLARED_TYPES[one["type"]] for one in found.fields} | (kept.get("fields") or {})
+    schema = {field: {"data_type": kind, "points": points} for field, kind in told.items()}
     config = {
         "params": {
             "vectors": {
@@ -275,7 +283,8 @@ def aliases_update(request: Request) -> bool:
 
 @answering("PUT", "collections/{}/index", OPERATOR)
 def field_index_create(request: Request, name: str) -> dict:
-    """Every field is served by one index of all payloads; that one was asked for is kept and told again."""
+    """Declares the field. A key that goes into lists by brackets is kept and told again: its equalities are
+    served by the index of all payloads, as those of every field."""
     body = bodies.decode(shapes.FieldIndex, request.body)
     given = body.field_schema
     kind = given.get("type") if isinstance(given, dict) else given
@@ -286,13 +295,31 @@ def field_index_create(request: Request, name: str) -> dict:
             field="field_schema",
         )
     found = collections.collection_load(name)
+    wanted = {"name": body.field_name, "type": FIELD_TYPES[kind]}
+    if plain(body.field_name):
+        found = declarations.fields_change(
+            name=name,
+            change=lambda given: fields.checked(
+                [one for one in given if one["name"] != body.field_name] + [wanted]
+            ),
+        )
     keep(found, lambda kept: kept | {"fields": (kept.get("fields") or {}) | {body.field_name: kind}})
-    return completed()
+    serves = not plain(body.field_name) or body.field_name in found.declared
+    return completed() if serves else completed() | {"status": "acknowledged"}
+
+
+def plain(key: str) -> bool:
+    """Whether a key is a dotted name, as declared fields have."""
+    return not set(key) & set('[]"') and all(key.split(".")) and not key.startswith("$")
 
 
 @answering("DELETE", "collections/{}/index/{rest}", OPERATOR)
 def field_index_delete(request: Request, name: str, field: str) -> dict:
     found = collections.collection_load(name)
+    if field in {one["name"] for one in found.fields}:
+        declarations.fields_change(
+            name=name, change=lambda given: [one for one in given if one["name"] != field]
+        )
 
     def without(kept: dict) -> dict:
         fields = {key: value for key, value in (kept.get("fields") or {}).items() if key != field}

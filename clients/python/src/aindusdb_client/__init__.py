@@ -9,7 +9,15 @@ for match in docs.query([0.1] * 384, top_k=3):
     print(match.id, match.score, match.metadata)
 """
 
-from aindusdb_client.bodies import KEEP, ImportColumns, IndexOptions, PointChange, Query
+from aindusdb_client.bodies import (
+    KEEP,
+    FieldOptions,
+    ImportColumns,
+    IndexOptions,
+    PointChange,
+    Query,
+    TextOptions,
+)
 from aindusdb_client.client import Client
 from aindusdb_client.collection import Collection
 from aindusdb_client.errors import (
@@ -39,8 +47,10 @@ from aindusdb_client.models import (
     CollectionInfo,
     CollectionStats,
     Count,
+    DeclaredField,
     Exported,
     FetchResult,
+    FullText,
     Group,
     GroupedResult,
     IndexInfo,
@@ -83,9 +93,12 @@ __all__ = [
     "ConflictError",
     "Count",
     "DeadlineExceededError",
+    "DeclaredField",
     "Exported",
     "FetchResult",
     "FieldError",
+    "FieldOptions",
+    "FullText",
     "Group",
     "GroupedResult",
     "ImportColumns",
@@ -120,6 +133,7 @@ __all__ = [
     "Status",
     "StoredVector",
     "StreamResult",
+    "TextOptions",
     "TooLargeError",
     "UnauthenticatedError",
     "UnavailableError",

@@ -23,6 +23,19 @@ class IndexOptions(TypedDict, total=False):
     precision: Literal["vector", "halfvec"]
 
 
+class FieldOptions(TypedDict):
+    """A metadata field that gets an index of its own: its name, with dots into objects, and its type."""
+
+    name: str
+    type: Literal["keyword", "number", "boolean", "datetime"]
+
+
+class TextOptions(TypedDict):
+    """Full-text search on content in one of PostgreSQL's languages, such as english or simple."""
+
+    language: str
+
+
 class Query(TypedDict, total=False):
     """One of several queries: one of `vector` and `id`, and options as Collection.query takes them."""
 

@@ -3,13 +3,13 @@
 import datetime
 import ssl
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from aindusdb_client import endpoints
-from aindusdb_client.bodies import KEEP, IndexOptions
+from aindusdb_client.bodies import KEEP, FieldOptions, IndexOptions, TextOptions
 from aindusdb_client.collection import Collection, text_of
 from aindusdb_client.encoding import Vector, packed
 from aindusdb_client.endpoints import calls
@@ -107,6 +107,8 @@ class Client:
         metric: Metric = "cosine",
         index: IndexOptions | None = None,
         auto_index: bool = True,
+        fields: Sequence[FieldOptions] = (),
+        text: TextOptions | None = None,
     ) -> Collection:
         """Make a collection; ConflictError when there is one of that name.
 
@@ -114,6 +116,7 @@ class Client:
         that is as it was asked for is taken for the one that was made.
         """
         body = given(name=name, dimension=dimension, metric=metric, index=index, auto_index=auto_index)
+        body |= given(fields=list(fields) or None, text=text)
 
         def made_before(error: Exception) -> bool:
             if not isinstance(error, ConflictError):
@@ -124,6 +127,8 @@ class Client:
                 and found.metric == metric
                 and found.index.auto == auto_index
                 and dict(index or {}).items() <= found.index.options.items()
+                and {(one.name, one.type) for one in found.fields} == {(f["name"], f["type"]) for f in fields}
+                and (found.text and found.text.language) == (text and text["language"])
             )
 
         self._transport.call(endpoints.COLLECTIONS_CREATE, body=body, lost=made_before)

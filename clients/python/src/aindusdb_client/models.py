@@ -148,6 +148,23 @@ class IndexSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclaredField:
+    """A metadata field with an index of its own; `indexed`: the index is there and serves."""
+
+    name: str
+    type: str
+    indexed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FullText:
+    """Full-text search on content, in a language; `indexed`: it can be searched."""
+
+    language: str
+    indexed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionInfo:
     """A collection's description; sizes in bytes, `points` exact or PostgreSQL's estimate."""
 
@@ -161,6 +178,8 @@ class CollectionInfo:
     index_bytes: int
     index: IndexSummary
     aliases: list[str]
+    fields: list[DeclaredField]
+    text: FullText | None
     created_at: datetime.datetime
     updated_at: datetime.datetime
 
