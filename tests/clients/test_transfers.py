@@ -14,6 +14,7 @@ from aindusdb_client import (
     JobFailedError,
     NoAnswerError,
     NotFoundError,
+    PermissionDeniedError,
     Point,
     RateLimitedError,
 )
@@ -63,6 +64,25 @@ def test_exports_as_points(filled):
     buffer = io.BytesIO()
     assert filled.export_to(buffer, after=("odd", "1190")).points == 4
     assert len(buffer.getvalue().splitlines()) == 4
+
+
+def test_places_of_the_server_s_own(filled):
+    """What the server may not read or write it refuses, and says so."""
+    with pytest.raises(PermissionDeniedError) as refused:
+        filled.export_start(path="/nowhere/x.ndjson")
+    assert refused.value.code == "place_not_allowed"
+    with pytest.raises(PermissionDeniedError):
+        filled.import_start(path="/nowhere/x.ndjson")
+
+
+def test_parquet(client, filled, tmp_path):
+    filled.export_to(tmp_path / "all.parquet", format="parquet")
+    other = client.collection_create(f"{filled.name}-2", 4, metric="l2", auto_index=False)
+    try:
+        client.job_wait(other.import_file(tmp_path / "all.parquet"), timeout=60)
+        assert other.checksum().checksum == filled.checksum().checksum
+    finally:
+        other.drop()
 
 
 def test_uploads_one_by_one(client, docs):

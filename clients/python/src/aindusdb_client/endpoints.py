@@ -81,6 +81,7 @@ UPLOADS_GET = Endpoint("GET", "uploads/{upload}", (models.Upload,))
 UPLOADS_WRITE = Endpoint("PUT", "uploads/{upload}", (models.Upload,))
 UPLOADS_DELETE = Endpoint("DELETE", "uploads/{upload}")
 IMPORT = Endpoint("POST", f"{_C}/import", (models.Job,), repeatable=False)
+EXPORT_START = Endpoint("POST", f"{_C}/export", (models.Job,), repeatable=False)
 EXPORT = Endpoint("GET", f"{_C}/export")
 CHECKSUM = Endpoint("GET", f"{_C}/checksum", (models.Checksum,))
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from aindusdb_client.errors import UnexpectedAnswerError
+
 T = TypeVar("T")
 
 
@@ -393,9 +395,12 @@ class Page(typing.Generic[T]):
 
 
 def build(kind: type[T], value: Any) -> T:
-    """An answer's JSON as `kind`; TypeError or KeyError for what it cannot be made of."""
+    """An answer's JSON as `kind`; UnexpectedAnswerError when it is not one."""
     key: Any = kind
-    made: T = _maker(key)(value)
+    try:
+        made: T = _maker(key)(value)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UnexpectedAnswerError(f"This is no {getattr(kind, '__name__', kind)}: {error}") from error
     return made
 
 

@@ -170,6 +170,21 @@ class Transfers(Points):
                 return streaming.copy(self._transport, self.name, {"format": format, **query}, file, meter)
             return streaming.copy_lines(self._transport, self.name, query, after, file, meter)
 
+    @calls(endpoints.EXPORT_START)
+    def export_start(
+        self,
+        *,
+        url: str | None = None,
+        path: str | None = None,
+        format: Format = "ndjson",
+        namespace: str | None = None,
+        filter: Filter | None = None,
+        vectors: Literal["b64", "list", "none"] | None = None,
+    ) -> Job:
+        """Begin to export to a URL or path that the server may write; job_wait waits for its end."""
+        body = given(url=url, path=path, format=format, namespace=namespace, filter=filter, vectors=vectors)
+        return build(Job, self._call(endpoints.EXPORT_START, body))
+
     @calls(endpoints.CHECKSUM)
     def checksum(self, *, namespace: str | None = None) -> Checksum:
         """A checksum of all points, or of a namespace's: equal points have equal ones in whatever order."""
