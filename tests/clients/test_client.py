@@ -226,6 +226,13 @@ def test_reading_all(filled):
     assert [point.id for point in page.points] == ["598", "599"] and page.next_cursor is None
 
 
+def test_a_projection(filled):
+    found = filled.projection(sample=50, color="kind", seed=1)
+    assert (found.sampled, found.total, len(found.points)) == (50, 600, 50)
+    assert {point.value for point in found.points} == {"a", "b"}
+    assert 0 < sum(found.explained) <= 1
+
+
 def test_namespaces(docs):
     docs.upsert(Point("a", [1, 2, 3, 4], namespace=f"n{at:03}") for at in range(230))
     assert [one.name for one in docs.namespaces()] == [f"n{at:03}" for at in range(230)]

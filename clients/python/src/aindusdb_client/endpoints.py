@@ -69,6 +69,8 @@ NAMESPACES_DELETE = Endpoint("DELETE", f"{_C}/namespaces", (models.Deleted,))
 INDEX_GET = Endpoint("GET", f"{_C}/index", (models.IndexInfo,))
 INDEX_BUILD = Endpoint("POST", f"{_C}/index", (models.Job,), repeatable=False)
 INDEX_DELETE = Endpoint("DELETE", f"{_C}/index")
+PROJECTION = Endpoint("GET", f"{_C}/projection", (models.Projection,))
+
 RECALL_MEASURE = Endpoint("POST", f"{_C}/recall", (models.Job,), repeatable=False)
 RECALL_LIST = Endpoint("GET", f"{_C}/recall", (Page[models.RecallMeasurement],))
 

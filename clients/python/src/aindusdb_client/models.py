@@ -287,6 +287,31 @@ class SlowQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class ProjectedPoint:
+    """A point in the plane; `value` is what it holds in the field asked for."""
+
+    id: str
+    namespace: str
+    x: float
+    y: float
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A sample of points in the plane of the two directions that tell them apart best.
+
+    `explained` are the shares of the variance that the two have.
+    """
+
+    points: list[ProjectedPoint]
+    explained: list[float]
+    sampled: int
+    total: int
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Upload:
     """A file on its way into an import: what follows begins at `received_bytes`."""
 

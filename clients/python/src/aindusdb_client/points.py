@@ -22,6 +22,7 @@ from aindusdb_client.models import (
     GroupedResult,
     Point,
     PointResult,
+    Projection,
     QueryAnswers,
     QueryResult,
     ScrollPage,
@@ -307,6 +308,19 @@ class Points:
         """Points by ids, and the ids that are not there."""
         body = {"ids": list(ids), "namespace": namespace, "include": list(include)}
         return build(FetchResult, self._call(endpoints.FETCH, body))
+
+    @calls(endpoints.PROJECTION)
+    def projection(
+        self,
+        *,
+        sample: int = 1000,
+        namespace: str | None = None,
+        color: str | None = None,
+        seed: int | None = None,
+    ) -> Projection:
+        """A sample of points in two dimensions, each with what it holds in the metadata field `color`."""
+        query = given(sample=sample, namespace=namespace, color=color, seed=seed)
+        return build(Projection, self._call(endpoints.PROJECTION, query=query))
 
     @calls(endpoints.COUNT)
     def count(
