@@ -24,6 +24,7 @@ log = logging.getLogger("vectors.database")
 PREPARED_MOST = 400
 DEADLOCK_ATTEMPTS = 5
 GOOD = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+FLOAT4 = struct.Struct(">f").unpack
 FLOAT8 = struct.Struct(">d").unpack
 INT8 = struct.Struct(">q").unpack
 
