@@ -66,6 +66,8 @@ class Collection:
     text_stored: bool
     statements: dict = field(default_factory=dict)
     estimates: dict = field(default_factory=dict)
+    # What vectors/plain.py knows: of this very reading of the collection, so it is never carried over.
+    plans: dict = field(default_factory=dict)
     fresh_until: float = 0.0
 
     @property

@@ -11,6 +11,7 @@ NULLABLE = {"type": ["string", "null"]}
 NULLABLE_OBJECT = {"type": ["object", "null"], "additionalProperties": True}
 NULLABLE_NUMBER = {"type": ["number", "null"]}
 VECTOR = {"type": "array", "items": NUMBER}
+BINARY = {"type": "string", "format": "binary"}
 
 
 def _object(**properties) -> dict:
@@ -312,6 +313,18 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
     "index_delete": ("Drop the index", None, 204, None),
     "recall_measure": ("Measure the recall", bodies.RecallMeasure, 202, _job),
     "recall_list": ("List measurements of the recall", None, 200, _page(_reference("VectorsRecall"))),
+    "projection": (
+        "Show a sample of points in two dimensions",
+        None,
+        200,
+        _object(
+            points=_list(_object(id=STRING, namespace=STRING, x=NUMBER, y=NUMBER, value={})),
+            explained=_list(NUMBER),
+            sampled=INTEGER,
+            total=INTEGER,
+            took_ms=NUMBER,
+        ),
+    ),
     "slow_queries_list": ("List slow queries", None, 200, _page(_reference("VectorsSlowQuery"))),
     "upsert": (
         "Insert or replace a batch of points",
@@ -371,6 +384,7 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
     "uploads_delete": ("Delete an upload", None, 204, None),
     "import": ("Import points", bodies.ImportStart, 202, _job),
     "export": ("Read all points in one stream", None, 200, _reference("VectorsExportLine")),
+    "export_start": ("Export points to a file or URL", bodies.ExportStart, 202, _job),
     "checksum": (
         "Compute a checksum of all points",
         None,
@@ -403,6 +417,12 @@ PARAMETERS = {
     "aliases_list": PAGE,
     "jobs_list": PAGE,
     "recall_list": PAGE | {"since": TIME, "until": TIME},
+    "projection": {
+        "sample": {"type": "integer", "minimum": 2, "maximum": 5000},
+        "namespace": STRING,
+        "color": STRING,
+        "seed": {"type": "integer", "minimum": 0},
+    },
     "slow_queries_list": PAGE | {"collection": STRING, "since": TIME, "until": TIME},
     "namespaces_list": PAGE | {"prefix": STRING},
     "namespaces_delete": {"name": STRING},
@@ -460,6 +480,8 @@ def _operation(method: str, route: Route, path: str, tag: str, names: list[str])
     if answer is not None:
         kind = "application/x-ndjson" if route.name == "export" else "application/json"
         answered["content"] = {kind: {"schema": answer}}
+        if route.name == "export":
+            answered["content"]["application/vnd.apache.parquet"] = {"schema": BINARY}
     statuses = ["400", "401", "403", "404", "409", "413", "415", "422", "429", "503"]
     operation = {
         "operationId": f"{method.lower()}_{'_'.join(words)}",
@@ -473,7 +495,7 @@ def _operation(method: str, route: Route, path: str, tag: str, names: list[str])
     if parameters:
         operation["parameters"] = parameters
     if body is bytes:
-        content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        content = {"application/octet-stream": {"schema": BINARY}}
         operation["requestBody"] = {"required": True, "content": content}
     elif body is not None:
         content = {"application/json": {"schema": _reference(f"Vectors{body.__name__}Request")}}

@@ -3,9 +3,8 @@
 A call holds one query or several. Several run one after the other on one connection, in the order sent.
 """
 
-import base64
-import binascii
 import math
+import struct
 import zlib
 
 import msgspec
@@ -31,6 +30,8 @@ from vectors.search import Place
 QUERIES_MOST = 100
 ALONE = bodies.Query()
 DEFAULT_FUSION = bodies.Fusion()
+# A cursor: the distance, how many matches there were, the query's mark; the id's bytes follow.
+CURSOR = struct.Struct(">dQI")
 
 
 def answered(name: str, body: bodies.Query) -> dict:
@@ -228,7 +229,7 @@ def run_one(connection, collection, query: bodies.OneQuery, packed: bytes | None
     place = found.pop("last")
     found["next_cursor"] = None
     if not found["exhausted"]:
-        found["next_cursor"] = cursor_encode(place, mark_of(collection, query, packed))
+        found["next_cursor"] = cursor_encode(*place, mark_of(collection, query, packed))
     return found
 
 
@@ -244,27 +245,33 @@ def by_text(connection, collection, query: bodies.OneQuery, packed: bytes | None
     return text.points_text(connection, collection, text=query.text, **options)
 
 
+def mark_begun(collection, namespace: str) -> int:
+    """The checksum that a mark starts from; that of the vector goes on with it."""
+    return zlib.crc32(namespace.encode(), collection.id.int & 0xFFFFFFFF)
+
+
 def mark_of(collection, query: bodies.OneQuery, packed: bytes) -> int:
     """A number that tells apart queries whose pages must not be mixed."""
-    mark = zlib.crc32(packed, zlib.crc32(query.namespace.encode(), collection.id.int & 0xFFFFFFFF))
+    mark = zlib.crc32(packed, mark_begun(collection, query.namespace))
     if query.filter is not None:
         mark = zlib.crc32(msgspec.json.encode(query.filter, order="deterministic"), mark)
     return mark
 
 
-def cursor_encode(place: Place, mark: int) -> str:
-    raw = msgspec.json.encode((place.distance, place.id, place.seen, mark))
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+def cursor_encode(distance: float, point_id: str, seen: int, mark: int) -> str:
+    """The text form of a Place, for pages of the query that the mark is of."""
+    return (CURSOR.pack(distance, seen, mark) + point_id.encode()).hex()
 
 
 def cursor_decode(cursor: str, mark: int) -> Place:
     """The place of a cursor of the same query; InvalidError."""
     try:
-        raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        distance, point_id, seen, marked = msgspec.json.decode(raw, type=tuple[float, str, int, int])
-    except (binascii.Error, ValueError, msgspec.MsgspecError):
+        raw = bytes.fromhex(cursor)
+        distance, seen, marked = CURSOR.unpack_from(raw)
+        point_id = raw[CURSOR.size :].decode()
+    except (ValueError, struct.error):
         marked = None
-    if marked is None or "\0" in point_id or not 0 <= seen < 2**53 or not math.isfinite(distance):
+    if marked is None or "\0" in point_id or seen >= 2**53 or not math.isfinite(distance):
         raise InvalidError("This is no cursor of a former answer.", code="invalid_cursor", field="cursor")
     if marked != mark:
         raise InvalidError(

@@ -24,6 +24,7 @@ from vectors.declarations import DECLARE
 from vectors.indexes import BUILD, MERGE
 from vectors.jobs.schedule import Schedule
 from vectors.jobs.work import CancelledError, FailedError, Work
+from vectors.transfer.uploads import Expiry
 
 log = logging.getLogger("vectors.runner")
 
@@ -74,6 +75,7 @@ class Runner:
             auto_points=auto_points, merge_points=merge_points, pause_seconds=pause_seconds
         )
         self.recalls = recalls.Schedule(recall_hours)
+        self.uploads = Expiry()
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
     def connect(self) -> psycopg.Connection:
@@ -115,9 +117,10 @@ class Runner:
         return self.run_due(db)
 
     def queue_due(self, db: psycopg.Connection) -> None:
-        """Queue what is due by itself."""
+        """Queue what is due by itself, and delete uploads that have expired."""
         self.schedule.queue_due(db)
         self.recalls.queue_due(db)
+        self.uploads.expire_due(db)
 
     def run_due(self, db: psycopg.Connection) -> bool:
         """Do one job of the lane, if there is one."""

@@ -24,6 +24,7 @@ PARTS = {
     "VectorsOneQueryRequest": bodies.Query,
     "VectorsIndexOptionsRequest": bodies.IndexOptions,
     "VectorsFieldRequest": bodies.FieldOptions,
+    "VectorsFusionRequest": bodies.Fusion,
     "VectorsTextOptionsRequest": bodies.TextOptions,
 }
 # What one dataclass has for several answers, of which only some have it.

@@ -9,7 +9,7 @@ for match in docs.query([0.1] * 384, top_k=3):
     print(match.id, match.score, match.metadata)
 """
 
-from aindusdb_client.bodies import FieldOptions, IndexOptions, PointChange, Query, TextOptions
+from aindusdb_client.bodies import FieldOptions, Fusion, IndexOptions, PointChange, Query, TextOptions
 from aindusdb_client.client import Client
 from aindusdb_client.collection import Collection
 from aindusdb_client.errors import (
@@ -53,6 +53,7 @@ from aindusdb_client.models import (
     PointResult,
     QueryResult,
     RecallMeasurement,
+    Scores,
     ScrollPage,
     SimpleResults,
     SimpleVector,
@@ -86,6 +87,7 @@ __all__ = [
     "FieldError",
     "FieldOptions",
     "FullText",
+    "Fusion",
     "Group",
     "GroupedResult",
     "IndexInfo",
@@ -111,6 +113,7 @@ __all__ = [
     "RateLimitedError",
     "RecallMeasurement",
     "RetryPolicy",
+    "Scores",
     "ScrollPage",
     "ServerError",
     "SimpleResults",
