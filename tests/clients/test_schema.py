@@ -25,6 +25,7 @@ PARTS = {
     "VectorsIndexOptionsRequest": bodies.IndexOptions,
     "VectorsImportColumnsRequest": bodies.ImportColumns,
     "VectorsFieldRequest": bodies.FieldOptions,
+    "VectorsFusionRequest": bodies.Fusion,
     "VectorsTextOptionsRequest": bodies.TextOptions,
 }
 # What one dataclass has for several answers, of which only some have it.

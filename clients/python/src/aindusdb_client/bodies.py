@@ -36,11 +36,22 @@ class TextOptions(TypedDict):
     language: str
 
 
+class Fusion(TypedDict, total=False):
+    """How a query by vector and text makes one list of two: by ranks (rrf, with the constant k), or by
+    weighted scores."""
+
+    method: Literal["rrf", "weighted"]
+    k: int
+    vector_weight: float
+
+
 class Query(TypedDict, total=False):
-    """One of several queries: one of `vector` and `id`, and options as Collection.query takes them."""
+    """One of several queries: one of `vector` and `id`, or `text`; options as of Collection.query."""
 
     vector: Vector
     id: str
+    text: str
+    fusion: Fusion
     top_k: int
     namespace: str
     filter: dict[str, Any]

@@ -18,11 +18,19 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Scores:
+    """What the two lists of a hybrid query say of a match; None of the list that it is not on."""
+
+    vector: float | None
+    text: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """A point, as it is given and as it comes back; a part that was not asked for is None.
 
     `vector` is a sequence of numbers, a NumPy array, or bytes of little-endian float32; what comes back is
-    a list. `score` is set of matches alone.
+    a list. `score` is set of matches alone, `scores` of those of a query with text.
     """
 
     id: str
@@ -31,6 +39,7 @@ class Point:
     metadata: dict[str, Any] | None = None
     namespace: str | None = None
     score: float | None = None
+    scores: Scores | None = None
 
 
 @dataclass(frozen=True, slots=True)

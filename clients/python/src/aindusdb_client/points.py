@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from aindusdb_client import endpoints, loading
-from aindusdb_client.bodies import KEEP, Filter, Include, PointChange, Query, Recall
+from aindusdb_client.bodies import KEEP, Filter, Fusion, Include, PointChange, Query, Recall
 from aindusdb_client.encoding import (
     Array,
     PointLike,
@@ -196,6 +196,8 @@ class Points:
         vector: Vector | None = None,
         *,
         id: str | None = None,
+        text: str | None = None,
+        fusion: Fusion | None = None,
         top_k: int = 10,
         namespace: str = "",
         filter: Filter | None = None,
@@ -205,10 +207,13 @@ class Points:
         score_threshold: float | None = None,
         cursor: str | None = None,
     ) -> QueryResult:
-        """The points nearest to a vector or a stored point; a former result's `cursor` goes on behind it."""
+        """The points nearest to a vector or a stored point, those whose content matches a text best, or with
+        both the fusion of the two; a former result's `cursor` goes on behind it, but for text."""
         body = query_of(
             vector,
             id=id,
+            text=text,
+            fusion=fusion,
             top_k=top_k,
             namespace=namespace,
             filter=filter,
