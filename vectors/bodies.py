@@ -29,17 +29,32 @@ class IndexOptions(Body):
     precision: Literal["vector", "halfvec"] | None = None
 
 
+class Field(Body):
+    name: Annotated[str, Meta(min_length=1, max_length=512)]
+    type: Literal["keyword", "number", "boolean", "datetime"]
+
+
+class TextOptions(Body):
+    language: Annotated[str, Meta(max_length=63)]
+
+
 class CollectionCreate(Body):
     name: str
     dimension: int
     metric: Literal["cosine", "l2", "ip", "l1"] = "cosine"
     index: IndexOptions | None = None
     auto_index: bool = True
+    fields: list[Field] = []
+    text: TextOptions | None = None
 
 
 class CollectionUpdate(Body):
+    """What changes: `fields` puts a list in the place of the old one, a `text` of null ends full text."""
+
     index: IndexOptions | None = None
     auto_index: bool | None = None
+    fields: list[Field] | None = None
+    text: TextOptions | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class AliasPut(Body):
@@ -65,12 +80,22 @@ class Upsert(Body):
     metadata: list[msgspec.Raw] | None = None
 
 
+class Fusion(Body):
+    """How a query by vector and text makes one list of two: by ranks (rrf), or by weighted scores."""
+
+    method: Literal["rrf", "weighted"] = "rrf"
+    k: Annotated[int, Meta(ge=1, le=10_000)] = 60
+    vector_weight: Annotated[float, Meta(ge=0, le=1)] = 0.5
+
+
 class OneQuery(Body):
     """A query among several of a call, each with options of its own."""
 
     vector: list[float] | None = None
     vector_b64: str | None = None
     id: Id | None = None
+    text: str | None = None
+    fusion: Fusion | None = None
     top_k: Annotated[int, Meta(ge=1)] = 10
     namespace: Namespace = ""
     filter: dict[str, Any] | None = None

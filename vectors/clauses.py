@@ -8,18 +8,21 @@ placeholders only. None is the clause that every point meets.
 from dataclasses import dataclass
 
 from vectors import filters
+from vectors.needs import Needs, every_need, some_need
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
     """A SQL/JSON path predicate on the metadata.
 
-    `zoned`: it compares times of day with time zones, which the operator @@ refuses to do.
+    `zoned`: it compares times of day with time zones, which the operator @@ refuses to do. `needs`: what it
+    cannot hold without.
     """
 
     text: str
     indexed: bool = False
     zoned: bool = False
+    needs: Needs | None = None
 
     def sql(self, first: int) -> tuple[str, list[bytes]]:
         if self.zoned:
@@ -33,6 +36,7 @@ class Ids:
 
     ids: tuple[str, ...]
     indexed = True
+    needs = None
 
     def sql(self, first: int) -> tuple[str, list[bytes]]:
         return f"id = ANY(${first}::text[])", [text_array(self.ids)]
@@ -45,6 +49,7 @@ class IdRange:
     start: str
     end: str | None = None
     indexed = True
+    needs = None
 
     def sql(self, first: int) -> tuple[str, list[bytes]]:
         if self.end is None:
@@ -63,6 +68,10 @@ class Joined:
     def indexed(self) -> bool:
         return (any if self.operator == "AND" else all)(part.indexed for part in self.parts)
 
+    @property
+    def needs(self) -> Needs | None:
+        return (every_need if self.operator == "AND" else some_need)(part.needs for part in self.parts)
+
     def sql(self, first: int) -> tuple[str, list[bytes]]:
         texts, parameters = [], []
         for part in self.parts:
@@ -78,6 +87,7 @@ class Negated:
 
     part: object
     indexed = False
+    needs = None
 
     def sql(self, first: int) -> tuple[str, list[bytes]]:
         text, parameters = self.part.sql(first)
@@ -94,24 +104,25 @@ def prefixed(prefix: str) -> Clause | None:
 
 def every(parts: list[Clause | None]) -> Clause | None:
     """All of the parts hold."""
-    return _joined("AND", "&&", any, [part for part in parts if part is not None])
+    return _joined("AND", "&&", any, every_need, [part for part in parts if part is not None])
 
 
 def some(parts: list[Clause | None]) -> Clause | None:
     """At least one of the parts holds; None among them holds always."""
     if any(part is None for part in parts):
         return None
-    return _joined("OR", "||", all, parts)
+    return _joined("OR", "||", all, some_need, parts)
 
 
-def _joined(operator: str, sign: str, narrows, parts: list[Clause]) -> Clause | None:
+def _joined(operator: str, sign: str, narrows, needing, parts: list[Clause]) -> Clause | None:
     paths = [part for part in parts if isinstance(part, Path)]
     rest = [part for part in parts if not isinstance(part, Path)]
     for zoned in (False, True):
         same = [path for path in paths if path.zoned is zoned]
         if same:
             text = filters.join(sign, [path.text for path in same])
-            rest.append(Path(text, narrows(path.indexed for path in same), zoned))
+            narrowed = narrows(path.indexed for path in same)
+            rest.append(Path(text, narrowed, zoned, needing(path.needs for path in same)))
     if not rest:
         return None
     return rest[0] if len(rest) == 1 else Joined(operator, tuple(rest))
@@ -129,7 +140,7 @@ def negated(part: Clause | None) -> Clause:
 def clause_of(filter: dict | Clause) -> Clause:
     """The clause of a filter as the API takes it, or of one that is a clause already."""
     if isinstance(filter, dict):
-        return Path(filters.compile(filter), filters.indexed(filter))
+        return Path(filters.compile(filter), filters.indexed(filter), needs=filters.needs_of(filter))
     return filter
 
 

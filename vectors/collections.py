@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from controlplane import ids
 from controlplane.errors import ConflictError, InvalidError, NotFoundError
-from vectors import database, segments
+from vectors import database, declared, fields, segments, words
 from vectors.vectors import DIMENSION_MOST
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
@@ -54,11 +54,20 @@ class Collection:
     pages: int
     epoch: int
     aliases: list[str]
+    fields: list[dict]
+    text_language: str | None
     operator: str
     table: str
     parts: tuple[segments.Part, ...]
+    # The declared fields whose index serves, by name; whether that of the content's words does, and whether
+    # the words are kept in a column.
+    declared: dict[str, fields.Declared]
+    text_indexed: bool
+    text_stored: bool
     statements: dict = field(default_factory=dict)
     estimates: dict = field(default_factory=dict)
+    # What vectors/plain.py knows: of this very reading of the collection, so it is never carried over.
+    plans: dict = field(default_factory=dict)
     fresh_until: float = 0.0
 
     @property
@@ -93,7 +102,11 @@ COLUMNS = (
     "c.id, c.name, c.dimension, c.metric, c.index_options, c.index_built, c.auto_index, c.created_at,"
     " c.updated_at,"
     f" {ROWS}, pg_relation_size(r.oid) / current_setting('block_size')::int, c.epoch,"
-    " ARRAY(SELECT a.name FROM vectors_alias a WHERE a.collection_id = c.id ORDER BY a.name)"
+    " ARRAY(SELECT a.name FROM vectors_alias a WHERE a.collection_id = c.id ORDER BY a.name),"
+    " c.fields, c.text_language, ARRAY(SELECT x.relname::text FROM pg_index i JOIN pg_class x"
+    " ON x.oid = i.indexrelid WHERE i.indrelid = r.oid AND i.indisvalid AND x.relname ~ '^[ft]_'),"
+    " EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = r.oid"
+    f" AND a.attname = '{words.COLUMN}' AND NOT a.attisdropped)"
 )
 SOURCE = (
     "vectors_collection c LEFT JOIN pg_class r ON r.relnamespace = 'vectors_data'::regnamespace"
@@ -108,15 +121,22 @@ def table_of(collection_id: uuid.UUID) -> str:
 
 
 def _collection(row) -> Collection:
+    given, language, serving, stored = row[13:17]
+    known = [fields.declared(one["name"], one["type"]) for one in given]
     return Collection(
         *row[:9],
         rows=row[9] or 0,
         pages=row[10] or 0,
         epoch=row[11],
         aliases=row[12],
+        fields=given,
+        text_language=language,
         operator=METRICS[row[3]][0],
         table=table_of(row[0]),
         parts=segments.parts_of(row[5]),
+        declared={one.name: one for one in known if one.index_name(row[0]) in serving},
+        text_indexed=language is not None and words.index_name(row[0], language, stored) in serving,
+        text_stored=stored,
         fresh_until=time.monotonic() + CACHE_SECONDS,
     )
 
@@ -195,14 +215,14 @@ def collection_forget(name: str | None = None) -> None:
 
 
 def working_on(name: str, work):
-    """work(collection), repeated once with a fresh collection when its table has gone.
+    """work(collection), repeated once with a fresh collection when its table, or a column of it, has gone.
 
-    A cached collection may have been deleted, or deleted and made anew, a moment ago.
+    A cached collection may have been deleted, deleted and made anew, or relieved of its words a moment ago.
     """
     collection = collection_get(name)
     try:
         return work(collection)
-    except pg_errors.UndefinedTable:
+    except (pg_errors.UndefinedTable, pg_errors.UndefinedColumn):
         collection_forget(name)
         return work(collection_get(name))
 
@@ -264,9 +284,19 @@ def name_lock(db, name: str) -> None:
 
 
 def collection_create(
-    *, name: str, dimension: int, metric: str = "cosine", index: dict | None = None, auto_index: bool = True
+    *,
+    name: str,
+    dimension: int,
+    metric: str = "cosine",
+    index: dict | None = None,
+    auto_index: bool = True,
+    declare: list[dict] | None = None,
+    language: str | None = None,
 ) -> Collection:
-    """Make a collection and its table; InvalidError, ConflictError when the name is taken."""
+    """Make a collection and its table, with the fields declared and full text in a language.
+
+    InvalidError, ConflictError when the name is taken.
+    """
     name_check(name)
     if not 1 <= dimension <= DIMENSION_MOST:
         raise InvalidError(f"The dimension is between 1 and {DIMENSION_MOST}.", field="dimension")
@@ -280,6 +310,7 @@ def collection_create(
     options = index_options(given, dimension)
     if options["type"] == "hnsw":
         indexable(dimension, options["precision"])
+    declare = fields.checked(declare or [])
     collection_id = ids.uuid7()
     table = sql.SQL(table_of(collection_id))
     statements = [
@@ -287,26 +318,35 @@ def collection_create(
             'CREATE TABLE {} (namespace text COLLATE "C" NOT NULL DEFAULT \'\', id text COLLATE "C" NOT NULL,'
             " embedding vector({}) NOT NULL, content text, metadata jsonb NOT NULL DEFAULT '{{}}',"
             " created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now(),"
-            " epoch integer NOT NULL DEFAULT 0,"
+            " epoch integer NOT NULL DEFAULT 0,{}"
             " PRIMARY KEY (namespace, id))"
-        ).format(table, sql.Literal(dimension)),
+        ).format(table, sql.Literal(dimension), sql.SQL(f" {words.column(language)}," if language else "")),
         sql.SQL("CREATE INDEX {} ON {} (epoch)").format(sql.Identifier(f"e_{collection_id.hex}"), table),
         # The pending list makes loading faster by two thirds; queries read all of it, so it is kept short.
         sql.SQL(
             "CREATE INDEX ON {} USING gin (metadata jsonb_path_ops)"
             " WITH (fastupdate = on, gin_pending_list_limit = 1024)"
         ).format(table),
+        *(
+            f"CREATE INDEX {one.name} ON {table_of(collection_id)} {one.definition}"
+            for one in declared.indexes(collection_id, declare, language, stored=True)
+        ),
     ]
     with database.pool().connection() as connection, connection.db.transaction():
+        if language is not None:
+            words.checked(connection.db, language)
         name_lock(connection.db, name)
         if connection.db.execute("SELECT 1 FROM vectors_alias WHERE name = %s", [name]).fetchone():
             raise ConflictError(f"An alias {name} exists already.", code="exists", field="name")
         try:
             connection.db.execute(
                 "INSERT INTO vectors_collection"
-                " (id, name, dimension, metric, index_options, auto_index, created_at, updated_at)"
-                " VALUES (%s, %s, %s, %s, %s, %s, now(), now())",
-                [collection_id, name, dimension, metric, Jsonb(options), auto_index],
+                " (id, name, dimension, metric, index_options, auto_index, fields, text_language,"
+                " created_at, updated_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, now(), now())",
+                [
+                    *(collection_id, name, dimension, metric, Jsonb(options), auto_index),
+                    *(Jsonb(declare), language),
+                ],
             )
         except pg_errors.UniqueViolation:
             raise ConflictError(f"A collection {name} exists already.", code="exists", field="name") from None
@@ -457,6 +497,9 @@ def _description(collection: Collection, sizes: dict, unindexed: int) -> dict:
         "dimension": collection.dimension,
         "metric": collection.metric,
         "aliases": collection.aliases,
+        "fields": [one | {"indexed": one["name"] in collection.declared} for one in collection.fields],
+        "text": collection.text_language
+        and {"language": collection.text_language, "indexed": collection.text_indexed},
         "points": collection.rows,
         "points_are_exact": False,
         **sizes,

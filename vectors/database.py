@@ -23,7 +23,10 @@ log = logging.getLogger("vectors.database")
 
 PREPARED_MOST = 400
 DEADLOCK_ATTEMPTS = 5
-GOOD = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+TUPLES_OK, COMMAND_OK = int(pq.ExecStatus.TUPLES_OK), int(pq.ExecStatus.COMMAND_OK)
+GOOD = (TUPLES_OK, COMMAND_OK)
+OK, IDLE = int(pq.ConnStatus.OK), int(pq.TransactionStatus.IDLE)
+FLOAT4 = struct.Struct(">f").unpack
 FLOAT8 = struct.Struct(">d").unpack
 INT8 = struct.Struct(">q").unpack
 
@@ -45,6 +48,25 @@ class TimedOutError(UnavailableError):
     code = "timeout"
 
 
+class _Asked(threading.local):
+    """What the request that a thread serves asks for: the most ms of each statement; 0: the pool's."""
+
+    timeout_ms = 0
+
+
+_asked = _Asked()
+
+
+@contextlib.contextmanager
+def timeout(milliseconds: int):
+    """Give up each statement of this thread after so many ms, when the pool's own limit is not less."""
+    _asked.timeout_ms = milliseconds
+    try:
+        yield
+    finally:
+        _asked.timeout_ms = 0
+
+
 class Connection:
     """One connection, used by one thread at a time."""
 
@@ -62,6 +84,7 @@ class Connection:
         poll = select.poll()
         poll.register(self.pg.socket, select.POLLIN | select.POLLHUP)
         self.readable = poll.poll
+        self.reader = psycopg.adapt.Transformer(self.db)
         self._prepared: dict[str, bytes] = {}
         self._serial = 0
         self._ef = 0
@@ -69,7 +92,9 @@ class Connection:
         # The statement that ran last, for the log of slow queries; whether that looks at all.
         self.last: tuple | None = None
         self.watched = True
-        self.simple(f"SET statement_timeout = {int(statement_timeout_ms)}; {SESSION}")
+        self.timeout_ms = int(statement_timeout_ms)
+        self._asked_ms = 0
+        self.simple(f"SET statement_timeout = {self.timeout_ms}; {SESSION}")
 
     def simple(self, sql: str) -> None:
         """Run one or several statements without parameters or rows."""
@@ -89,9 +114,14 @@ class Connection:
             result = self.pg.exec_prepared(name, parameters, formats, 1)
         else:
             result = self.pg.exec_params(sql.encode(), parameters, types, formats, 1)
-        if result.status not in GOOD:
+        if result.status != TUPLES_OK:
             self._check(result)
         return result
+
+    def rows(self, result) -> list[tuple]:
+        """All rows of a result of `run`, as psycopg reads binary columns."""
+        self.reader.set_pgresult(result)
+        return self.reader.load_rows(0, result.ntuples, tuple)
 
     def _prepare(self, sql: str) -> bytes:
         if len(self._prepared) >= PREPARED_MOST:
@@ -113,10 +143,18 @@ class Connection:
             self.simple(f"SET hnsw.ef_search = {int(ef)}")
             self._ef = ef
 
+    def set_timeout(self) -> None:
+        """Take over the timeout that this thread asks for, only when it is another one than before."""
+        asked = _asked.timeout_ms
+        if asked != self._asked_ms:
+            least = min(asked or self.timeout_ms, self.timeout_ms or asked)
+            self.simple(f"SET statement_timeout = {least}")
+            self._asked_ms = asked
+
     @property
     def usable(self) -> bool:
         """Whether another request may use it."""
-        return self.pg.status == pq.ConnStatus.OK and self.pg.transaction_status == pq.TransactionStatus.IDLE
+        return self.pg.status == OK and self.pg.transaction_status == IDLE
 
     def close(self) -> None:
         with contextlib.suppress(Exception):
@@ -132,15 +170,19 @@ class Pool:
         self.keep = keep
         self._free: list[Connection] = []
 
-    def take(self) -> Connection:
-        """A connection that was good when last used, else a new one; UnavailableError when there is none."""
+    def take(self, *, look: bool = True) -> Connection:
+        """A connection that was good when last used, else a new one; UnavailableError when there is none.
+
+        Without a look at its socket a server that went away is found by the first statement: for callers that
+        try again.
+        """
         while self._free:
             try:
                 connection = self._free.pop()
             except IndexError:
                 break
             # A server that went away has closed the socket, which makes it readable.
-            if not connection.readable(0):
+            if not look or not connection.readable(0):
                 return connection
             connection.close()
         try:
@@ -160,6 +202,7 @@ class Pool:
         """A connection for a block of statements; database errors come out as problems."""
         connection = self.take()
         try:
+            connection.set_timeout()
             yield connection
         except psycopg.Error as error:
             raise problem_from(error) from error
@@ -174,8 +217,9 @@ class Pool:
         attempt = 0
         while True:
             attempt += 1
-            connection = self.take()
+            connection = self.take(look=attempt > 1)
             try:
+                connection.set_timeout()
                 return work(connection)
             except psycopg.errors.DeadlockDetected as error:
                 if attempt >= DEADLOCK_ATTEMPTS:

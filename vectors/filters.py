@@ -18,6 +18,7 @@ import json
 import math
 
 from controlplane.errors import InvalidError
+from vectors import needs
 
 DEPTH_MOST = 16
 CONDITIONS_MOST = 1000
@@ -179,3 +180,23 @@ def indexed(filter: dict) -> bool:
         elif not key.startswith("$") and (not isinstance(value, dict) or "$eq" in value or "$in" in value):
             return True
     return False
+
+
+def needs_of(filter: dict) -> needs.Needs | None:
+    """What a filter that compiles needs of single fields."""
+    found = []
+    for key, value in filter.items():
+        if key == "$and":
+            found.append(needs.every_need(needs_of(part) for part in value))
+        elif key == "$or":
+            found.append(needs.some_need(needs_of(part) for part in value))
+        elif not key.startswith("$"):
+            asked = value if isinstance(value, dict) else {"$eq": value}
+            for name, item in asked.items():
+                if name == "$eq":
+                    found.append(needs.one_of(key, [item]))
+                elif name == "$in":
+                    found.append(needs.one_of(key, item))
+                elif name in ORDER:
+                    found.append(needs.bounded(key, ORDER[name], item))
+    return needs.every_need(found)

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import orjson
 
-from vectors import search, slow
+from vectors import fields, search, slow
 from vectors.clauses import Clause, clause_of, text_array
 from vectors.collections import Collection
 from vectors.database import Connection
@@ -37,23 +37,28 @@ def points_query_groups(
 ) -> dict:
     """The top_k nearest groups: {groups: [{value, matches}], plan, ef, candidates, exhausted}."""
     clause = clause_of(filter) if filter is not None else None
-    condition, parameters = clause.sql(4) if clause is not None else ("true", [])
-    arguments = [packed, namespace.encode(), text_array(path), *parameters]
-    formats = [1, *[0] * (len(arguments) - 1)]
+    declared = clause is not None and fields.narrowing(clause.needs, collection.declared) is not None
     value = "metadata #> $3::text[]"
-    conditions = (
-        f"namespace = $2 AND {condition} AND jsonb_typeof({value}) IN ('string', 'number', 'boolean')"
-    )
-    source = (
-        f"SELECT id, {collection.distance('$1')} AS distance, {value} AS value{columns(include)}"
-        f" FROM {collection.table} WHERE {conditions}"
-    )
-    plan, ef, groups, spans = "exact", 0, None, ()
+
+    def selecting(clause: Clause | None) -> tuple[str, list[bytes], list[int]]:
+        """The conditions on the points that are in groups, their parameters and the formats of those."""
+        condition, parameters = clause.sql(4) if clause is not None else ("true", [])
+        arguments = [packed, namespace.encode(), text_array(path), *parameters]
+        conditions = (
+            f"namespace = $2 AND {condition} AND jsonb_typeof({value}) IN ('string', 'number', 'boolean')"
+        )
+        return conditions, arguments, [1, *[0] * (len(arguments) - 1)]
+
+    plan, ef, groups, spans, share = "exact", 0, None, (), search.EVERYTHING
     wanted = CANDIDATES * top_k * group_size
     if collection.parts and not exact:
         share = search.matching_share(connection, collection, namespace, clause)
-        spans, ef = search.spans_of(collection, share, wanted, clause is not None and clause.indexed, recall)
+        through_index = declared or (clause is not None and clause.indexed)
+        spans, ef = search.spans_of(collection, share, wanted, through_index, recall)
+    elif declared and collection.rows > search.SAMPLE_ROWS:
+        share = search.matching_share(connection, collection, namespace, clause)
     if spans:
+        conditions, arguments, formats = selecting(clause)
         plan = "hnsw"
         connection.set_ef(ef)
         more = f", ({value})::text AS value{columns(include)}"
@@ -66,11 +71,16 @@ def points_query_groups(
             plan, groups = "hnsw+exact", None
     if groups is None:
         names = "".join(f", {name}" for name in include)
+        if declared:
+            clause = fields.narrowed(clause, collection.declared, share.all)
+        conditions, arguments, formats = selecting(clause)
         # Renumbered within each group, and groups by their nearest point.
         result = connection.run(
             f"SELECT id, distance, value::text{names} FROM (SELECT *, row_number() OVER nearest AS rank,"
             " first_value(distance) OVER nearest AS best, first_value(id) OVER nearest AS best_id"
-            f" FROM ({source}) points WINDOW nearest AS (PARTITION BY value ORDER BY distance, id)) ranked"
+            f" FROM (SELECT id, {collection.distance('$1')} AS distance, {value} AS value{columns(include)}"
+            f" FROM {collection.table} WHERE {conditions}) points"
+            " WINDOW nearest AS (PARTITION BY value ORDER BY distance, id)) ranked"
             f" WHERE rank <= {group_size} ORDER BY best, best_id, rank LIMIT {top_k * group_size}",
             arguments,
             formats,

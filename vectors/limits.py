@@ -1,6 +1,7 @@
 """What keeps a replica answering under more than it can do: a bounded queue before its threads, and a rate
 for each caller."""
 
+import contextlib
 import fcntl
 import hashlib
 import logging
@@ -12,7 +13,8 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from controlplane.errors import TooManyRequestsError
+from controlplane.errors import InvalidError, TooManyRequestsError
+from vectors import database
 
 log = logging.getLogger("vectors.limits")
 
@@ -24,6 +26,8 @@ LOAD_PATIENCE = 10
 # How much of the estimated time between two departures the newest one makes up.
 SMOOTHING = 0.1
 TOLD_SECONDS = 1.0
+# The most that PostgreSQL takes for a timeout.
+TIMEOUT_MOST_MS = 2**31 - 1
 
 
 class OverloadedError(TooManyRequestsError):
@@ -121,6 +125,17 @@ class Gate:
             # One line a second: a line each would be one more load.
             log.warning("overloaded: refused %d requests, %d wait", count + 1, len(self._waiting))
         raise OverloadedError(retry_after_seconds=max(1, min(30, math.ceil(expected_seconds))))
+
+
+def timeout(text: str | None):
+    """A block whose statements take up to the ms that the header X-Timeout-Ms says; InvalidError."""
+    if text is None:
+        return contextlib.nullcontext()
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:11]) <= TIMEOUT_MOST_MS:
+        raise InvalidError(
+            f"A timeout is a whole number of ms between 1 and {TIMEOUT_MOST_MS}.", field="X-Timeout-Ms"
+        )
+    return database.timeout(int(text))
 
 
 class Limit(NamedTuple):

@@ -11,6 +11,7 @@ NULLABLE = {"type": ["string", "null"]}
 NULLABLE_OBJECT = {"type": ["object", "null"], "additionalProperties": True}
 NULLABLE_NUMBER = {"type": ["number", "null"]}
 VECTOR = {"type": "array", "items": NUMBER}
+BINARY = {"type": "string", "format": "binary"}
 
 
 def _object(**properties) -> dict:
@@ -39,18 +40,22 @@ POINT = {
         "id": STRING,
         "namespace": STRING,
         "score": NUMBER,
+        "scores": _object(vector=NULLABLE_NUMBER, text=NULLABLE_NUMBER),
         "content": NULLABLE,
         "metadata": OBJECT,
         "vector": VECTOR,
     },
     "required": ["id"],
 }
+FIELD_TYPE = {"enum": ["keyword", "number", "boolean", "datetime"]}
 COLLECTION = _object(
     id=STRING,
     name=STRING,
     dimension=INTEGER,
     metric={"enum": ["cosine", "l2", "ip", "l1"]},
     aliases=_list(STRING),
+    fields=_list(_object(name=STRING, type=FIELD_TYPE, indexed=BOOLEAN)),
+    text={"oneOf": [_object(language=STRING, indexed=BOOLEAN), {"type": "null"}]},
     points=INTEGER,
     points_are_exact=BOOLEAN,
     table_bytes=INTEGER,
@@ -255,7 +260,7 @@ _collection, _job, _point, _upload = map(
     _reference, ("VectorsCollection", "VectorsJob", "VectorsPoint", "VectorsUpload")
 )
 ANSWER = {
-    "plan": {"enum": ["exact", "hnsw", "hnsw+exact"]},
+    "plan": {"enum": ["exact", "hnsw", "hnsw+exact", "text", "hybrid"]},
     "ef": {"type": ["integer", "null"]},
     "candidates": INTEGER,
     "exhausted": BOOLEAN,
@@ -308,6 +313,18 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
     "index_delete": ("Drop the index", None, 204, None),
     "recall_measure": ("Measure the recall", bodies.RecallMeasure, 202, _job),
     "recall_list": ("List measurements of the recall", None, 200, _page(_reference("VectorsRecall"))),
+    "projection": (
+        "Show a sample of points in two dimensions",
+        None,
+        200,
+        _object(
+            points=_list(_object(id=STRING, namespace=STRING, x=NUMBER, y=NUMBER, value={})),
+            explained=_list(NUMBER),
+            sampled=INTEGER,
+            total=INTEGER,
+            took_ms=NUMBER,
+        ),
+    ),
     "slow_queries_list": ("List slow queries", None, 200, _page(_reference("VectorsSlowQuery"))),
     "upsert": (
         "Insert or replace a batch of points",
@@ -367,6 +384,7 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
     "uploads_delete": ("Delete an upload", None, 204, None),
     "import": ("Import points", bodies.ImportStart, 202, _job),
     "export": ("Read all points in one stream", None, 200, _reference("VectorsExportLine")),
+    "export_start": ("Export points to a file or URL", bodies.ExportStart, 202, _job),
     "checksum": (
         "Compute a checksum of all points",
         None,
@@ -399,6 +417,12 @@ PARAMETERS = {
     "aliases_list": PAGE,
     "jobs_list": PAGE,
     "recall_list": PAGE | {"since": TIME, "until": TIME},
+    "projection": {
+        "sample": {"type": "integer", "minimum": 2, "maximum": 5000},
+        "namespace": STRING,
+        "color": STRING,
+        "seed": {"type": "integer", "minimum": 0},
+    },
     "slow_queries_list": PAGE | {"collection": STRING, "since": TIME, "until": TIME},
     "namespaces_list": PAGE | {"prefix": STRING},
     "namespaces_delete": {"name": STRING},
@@ -456,6 +480,8 @@ def _operation(method: str, route: Route, path: str, tag: str, names: list[str])
     if answer is not None:
         kind = "application/x-ndjson" if route.name == "export" else "application/json"
         answered["content"] = {kind: {"schema": answer}}
+        if route.name == "export":
+            answered["content"]["application/vnd.apache.parquet"] = {"schema": BINARY}
     statuses = ["400", "401", "403", "404", "409", "413", "415", "422", "429", "503"]
     operation = {
         "operationId": f"{method.lower()}_{'_'.join(words)}",
@@ -469,7 +495,7 @@ def _operation(method: str, route: Route, path: str, tag: str, names: list[str])
     if parameters:
         operation["parameters"] = parameters
     if body is bytes:
-        content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        content = {"application/octet-stream": {"schema": BINARY}}
         operation["requestBody"] = {"required": True, "content": content}
     elif body is not None:
         content = {"application/json": {"schema": _reference(f"Vectors{body.__name__}Request")}}

@@ -20,9 +20,11 @@ from psycopg.types.json import Jsonb
 
 from controlplane.errors import ProblemError
 from vectors import database, recalls, replica
+from vectors.declarations import DECLARE
 from vectors.indexes import BUILD, MERGE
 from vectors.jobs.schedule import Schedule
 from vectors.jobs.work import CancelledError, FailedError, Work
+from vectors.transfer.uploads import Expiry
 
 log = logging.getLogger("vectors.runner")
 
@@ -34,6 +36,7 @@ LOCK_CLASS = 0x41494E44
 # Imported when first needed, because some bring libraries that most runners never need.
 HANDLERS = {
     BUILD: "vectors.jobs.builds.build",
+    DECLARE: "vectors.jobs.declared.make",
     MERGE: "vectors.jobs.builds.merge",
     recalls.MEASURE: "vectors.jobs.recall.measure",
     "points.import": "vectors.transfer.importing.run",
@@ -72,6 +75,7 @@ class Runner:
             auto_points=auto_points, merge_points=merge_points, pause_seconds=pause_seconds
         )
         self.recalls = recalls.Schedule(recall_hours)
+        self.uploads = Expiry()
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
     def connect(self) -> psycopg.Connection:
@@ -113,9 +117,10 @@ class Runner:
         return self.run_due(db)
 
     def queue_due(self, db: psycopg.Connection) -> None:
-        """Queue what is due by itself."""
+        """Queue what is due by itself, and delete uploads that have expired."""
         self.schedule.queue_due(db)
         self.recalls.queue_due(db)
+        self.uploads.expire_due(db)
 
     def run_due(self, db: psycopg.Connection) -> bool:
         """Do one job of the lane, if there is one."""

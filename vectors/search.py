@@ -14,7 +14,7 @@ state of the table, so that a row on its way from one range to another is seen o
 import time
 from typing import NamedTuple
 
-from vectors import slow
+from vectors import fields, slow
 from vectors.clauses import Clause, clause_of
 from vectors.collections import DISTANCES, Collection
 from vectors.database import FLOAT8, INT8, Connection
@@ -166,6 +166,36 @@ def spans_of(
     return tuple(spans), ef
 
 
+class Graph(NamedTuple):
+    """How the graph is asked for a query of no filter: the statement, ef_search, and the ranges it reads."""
+
+    statement: str
+    ef: int
+    spans: tuple[Span, ...]
+    # Of all points the share in the query's namespace.
+    share: float
+
+
+def graph_of(
+    connection: Connection,
+    collection: Collection,
+    *,
+    top_k: int,
+    namespace: str,
+    include: tuple[str, ...],
+    recall: float | None,
+) -> Graph | None:
+    """How points_query would ask the graph first for such a query; None: it would read everything."""
+    if not collection.parts:
+        return None
+    share = matching_share(connection, collection, namespace, None)
+    spans, ef = spans_of(collection, share, top_k, False, recall)
+    if not spans:
+        return None
+    statement = nearest_sql(collection, spans, columns(include), "namespace = $2", top_k)
+    return Graph(statement, ef, spans, share.all)
+
+
 @slow.watched
 def points_query(
     connection: Connection,
@@ -189,12 +219,16 @@ def points_query(
     the Place of the last match.
     """
     clause = clause_of(filter) if filter is not None else None
+    declared = clause is not None and fields.narrowing(clause.needs, collection.declared) is not None
     plan, ef, share, spans = "exact", 0, EVERYTHING, ()
     # The graph knows no place to go on from: it yields the pages before as well, and a few to spare.
     reach = top_k if after is None else after.seen + top_k + max(after.seen // 10, 8)
     if collection.parts and not exact and (after is None or reach <= EF_STEPS[-1]):
         share = matching_share(connection, collection, namespace, clause)
-        spans, ef = spans_of(collection, share, reach, clause is not None and clause.indexed, recall)
+        through_index = declared or (clause is not None and clause.indexed)
+        spans, ef = spans_of(collection, share, reach, through_index, recall)
+    elif declared and collection.rows > SAMPLE_ROWS:
+        share = matching_share(connection, collection, namespace, clause)
     rows = None
     if spans:
         plan = "hnsw"
@@ -211,6 +245,8 @@ def points_query(
         if rows is None:
             plan = "hnsw+exact"
     if rows is None:
+        if declared:
+            clause = fields.narrowed(clause, collection.declared, share.all)
         result = run(connection, collection, packed, top_k, namespace, clause, include, (), after)
         candidates = max(int(share.all * collection.rows), result.ntuples)
         rows = ranked(result)

@@ -9,6 +9,7 @@ import logging
 import os
 
 import orjson
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -69,25 +70,43 @@ def endpoint(request: HttpRequest, rest: str = "") -> HttpResponse:
         principal = principal_of(request)
         auth.require(principal, handler.role)
         streamed = any(word in (request.content_type or "") for word in handler.takes)
-        response = handler.call(
-            Request(
-                request.method,
-                request.path,
-                request.META.get("QUERY_STRING", ""),
-                b"" if streamed else body_of(request),
-                principal,
-                request.read if streamed else None,
-            ),
-            *arguments,
+        asked = Request(
+            request.method,
+            request.path,
+            request.META.get("QUERY_STRING", ""),
+            b"" if streamed else body_of(request),
+            principal,
+            request.read if streamed else None,
         )
+        with limits.timeout(request.headers.get("X-Timeout-Ms")):
+            response = handler.call(asked, *arguments)
     except ProblemError as error:
         response = endpoints.problem(error, request_id)
-    made = HttpResponse if isinstance(response.body, bytes) else StreamingHttpResponse
-    answer = made(response.body, status=response.status, content_type="application/json")
+    made, body = HttpResponse, response.body
+    if not isinstance(body, bytes):
+        # A request of an event loop has a scope.
+        made, body = StreamingHttpResponse, (InThreads(body) if hasattr(request, "scope") else body)
+    answer = made(body, status=response.status, content_type="application/json")
     for key, value in (*getattr(request, "rate_headers", ()), *response.headers):
         answer[key] = value
     answer["X-Request-Id"] = request_id
     return answer
+
+
+class InThreads:
+    """A streamed body for a server on an event loop: each part is made in a thread, when it is asked for."""
+
+    def __init__(self, body):
+        self.body = body
+
+    async def __aiter__(self):
+        parts = iter(self.body)
+        take = sync_to_async(next, thread_sensitive=False)
+        while (part := await take(parts, None)) is not None:
+            yield part
+
+    def close(self) -> None:
+        self.body.close()
 
 
 def _protected(request):

@@ -13,7 +13,7 @@ from controlplane.errors import TooManyRequestsError
 from tests.vectors.conftest import Client, token
 from tests.vectors.test_bad_input import check_problem
 from tests.vectors.test_process import serve, until  # noqa: F401
-from vectors import limits
+from vectors import database, limits
 
 
 class Counts(dict):
@@ -229,6 +229,31 @@ def test_wrong_limits(client, body):
     for answer in answers:
         check_problem(answer, 422)
         assert answer.json["errors"][0]["field"] == field
+
+
+def test_a_request_says_how_long_it_may_take(client, collection, pool):
+    name = collection(2, "l2")
+    table = f"vectors_data.p_{ids.decode('col', client.get(f'collections/{name}').json['id']).hex}"
+    body, short = {"vector": [1, 2]}, {"X-Timeout-Ms": "50"}
+    with psycopg.connect(pool.conninfo) as db:
+        db.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        answer = client.post(f"collections/{name}/query", body, headers=short)
+        assert (answer.status, answer.json["code"]) == (503, "timeout")
+        query = {"query": [1, 2], "limit": 1}
+        assert client.post(f"/qdrant/collections/{name}/points/query", query, headers=short).status == 503
+    # It held for that request alone, on the same connection.
+    with pool.connection() as connection:
+        shown = connection.db.execute("SHOW statement_timeout").fetchone()
+        assert (shown, connection.timeout_ms) == (("30s",), 30_000)
+    assert client.post(f"collections/{name}/query", body, headers={"X-Timeout-Ms": "99999"}).status == 200
+    with database.timeout(99_999), pool.connection() as connection:
+        assert connection.db.execute("SHOW statement_timeout").fetchone() == ("30s",)
+    with database.timeout(1500), pool.connection() as connection:
+        assert connection.db.execute("SHOW statement_timeout").fetchone() == ("1500ms",)
+    for wrong in ("0", "-1", "1.5", "x", "", "9" * 30):
+        answer = client.post(f"collections/{name}/query", body, headers={"X-Timeout-Ms": wrong})
+        check_problem(answer, 422)
+        assert answer.json["errors"][0]["field"] == "X-Timeout-Ms"
 
 
 class Asked:

@@ -42,7 +42,7 @@ def test_the_matrix_is_as_documented():
         *("simple_add", "simple_delete", "collections_create", "collections_update", "collections_delete"),
         *("index_build", "index_delete", "upsert", "delete", "update", "namespaces_delete"),
         *("jobs_cancel", "recall_measure", "slow_queries_list", "aliases_put", "aliases_delete"),
-        *("uploads_create", "uploads_write", "uploads_delete", "import"),
+        *("uploads_create", "uploads_write", "uploads_delete", "import", "export_start"),
     }
 
 

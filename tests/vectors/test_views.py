@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from django.test import Client, RequestFactory
+from django.test import AsyncClient, Client, RequestFactory
 
 from controlplane.errors import UnauthenticatedError
 from tests.vectors.conftest import JWT_KEY, token
@@ -72,6 +72,27 @@ def test_points_line_by_line(call):
         answer.close()
     finally:
         call("DELETE", "collections/lined", **bearer)
+
+
+@pytest.mark.asyncio
+async def test_streams_on_an_event_loop(call, settings):
+    """Part by part, as they are made: the web role runs under ASGI."""
+    settings.MIDDLEWARE = []
+    bearer = {"Authorization": f"Bearer {token()}"}
+    call("POST", "collections", {"name": "looped", "dimension": 2, "auto_index": False}, **bearer)
+    try:
+        points = [{"id": f"{at:05}", "vector": [at, 1]} for at in range(3000)]
+        call("POST", "collections/looped/points", {"points": points}, **bearer)
+        answer = await AsyncClient().get("/api/v1/vectors/collections/looped/export", headers=bearer)
+        assert answer["Content-Type"] == "application/x-ndjson"
+        parts = [part async for part in answer.streaming_content]
+        assert len(parts) > 3
+        lines = b"".join(parts).splitlines()
+        assert [json.loads(line)["id"] for line in lines[:-1]] == [point["id"] for point in points]
+        assert json.loads(lines[-1])["export"]["points"] == 3000
+        answer.close()
+    finally:
+        call("DELETE", "collections/looped", **bearer)
 
 
 def test_a_body_over_the_limit(call, settings):

@@ -1,6 +1,8 @@
 """Calls on collections."""
 
-from vectors import bodies, collections, points
+import msgspec
+
+from vectors import bodies, collections, declarations, fields, points
 from vectors.calls.base import OPERATOR, PREFIX, VIEWER, Request, Response, Route, answer, limit_of
 
 
@@ -18,6 +20,8 @@ def collections_create(request: Request) -> Response:
         metric=body.metric,
         index=options_of(body.index),
         auto_index=body.auto_index,
+        declare=[options_of(field) for field in body.fields],
+        language=body.text.language if body.text else None,
     )
     return answer(collections.describe(made), 201, (("Location", f"{PREFIX}/collections/{made.name}"),))
 
@@ -43,9 +47,13 @@ def collections_stats(request: Request, name: str) -> Response:
 
 def collections_update(request: Request, name: str) -> Response:
     body = bodies.decode(bodies.CollectionUpdate, request.body)
+    given = None if body.fields is None else fields.checked([options_of(field) for field in body.fields])
     changed = collections.collection_update(
         name=name, auto_index=body.auto_index, index=options_of(body.index)
     )
+    if given is not None or body.text is not msgspec.UNSET:
+        text = None if body.text is msgspec.UNSET else (body.text.language if body.text else None,)
+        changed = declarations.declarations_set(name=name, fields=given, text=text)
     return answer(collections.describe(changed))
 
 

@@ -12,6 +12,8 @@ from vectors import (
     collections,
     database,
     namespaces,
+    narrowing,
+    plain,
     points,
     queries,
     search,
@@ -90,6 +92,9 @@ def points_stream(request: Request, name: str) -> Response:
 
 
 def points_query(request: Request, name: str) -> Response:
+    found = plain.answered(name, request.body)
+    if found is not None:
+        return Response(200, found)
     started = time.perf_counter()
     found = queries.answered(name, bodies.decode(bodies.Query, request.body))
     found["took_ms"] = round((time.perf_counter() - started) * 1000, 3)
@@ -115,7 +120,7 @@ def points_update(request: Request, name: str) -> Response:
         if body.points is None:
             change = change_of(body, body.metadata_mode, collection, "")
             select = Ids(tuple(body.ids)) if body.ids is not None else body.filter
-            wanted, service = body.ids or (), updates.points_update
+            wanted, service = body.ids or (), narrowing.points_update
             scope.update(select=select, change=change)
         else:
             for field in ("vector", "vector_b64"):
@@ -207,7 +212,7 @@ def points_delete(request: Request, name: str) -> Response:
     return answer(
         {
             "deleted": on_points(
-                name, points.points_delete, namespace=namespace, ids=body.ids, filter=body.filter
+                name, narrowing.points_delete, namespace=namespace, ids=body.ids, filter=body.filter
             )
         }
     )
@@ -220,7 +225,7 @@ def points_count(request: Request, name: str) -> Response:
         count = on_points(name, search.points_estimate, namespace=body.namespace, filter=body.filter)
         return answer({"count": count, "estimated": True})
     return answer(
-        {"count": on_points(name, points.points_count, namespace=body.namespace, filter=body.filter)}
+        {"count": on_points(name, narrowing.points_count, namespace=body.namespace, filter=body.filter)}
     )
 
 

@@ -21,6 +21,7 @@ from vectors.transfer import checksums, exporting, importing, uploads
 
 # Bodies of whatever media type are read as they come.
 ANY_TYPE = ("",)
+PARQUET = ("Content-Type", "application/vnd.apache.parquet")
 
 
 def uploads_create(request: Request, name: str) -> Response:
@@ -79,19 +80,43 @@ def points_import(request: Request, name: str) -> Response:
 
 def points_export(request: Request, name: str) -> Response:
     parameters = request.parameters("format", "namespace", "filter", "vectors", "after_namespace", "after_id")
-    if parameters.get("format", "ndjson") != "ndjson":
+    kind = parameters.get("format", "ndjson")
+    if kind not in ("ndjson", "parquet"):
         raise InvalidError("format is ndjson, or parquet.", field="format")
-    vectors = parameters.get("vectors", "b64")
+    vectors, after = parameters.get("vectors", "b64"), after_of(parameters)
     if vectors not in ("b64", "list", "none"):
         raise InvalidError("vectors is b64, list or none.", field="vectors")
+    if kind == "parquet" and (vectors != "b64" or after is not None):
+        raise InvalidError(
+            "Parquet has its vectors as lists of float32, and goes from the beginning to the end.",
+            field="format",
+        )
     stream = exporting.export_stream(
         name,
+        format=kind,
         vectors=vectors,
         namespace=namespace_of(parameters),
         filter=filter_of(parameters),
-        after=after_of(parameters),
+        after=after,
     )
-    return Response(200, stream, (NDJSON,))
+    return Response(200, stream, (NDJSON if kind == "ndjson" else PARQUET,))
+
+
+def points_export_start(request: Request, name: str) -> Response:
+    body = bodies.decode(bodies.ExportStart, request.body)
+    if (body.url is None) == (body.path is None):
+        raise InvalidError("Send one of url and path.", code="required", field="url")
+    no_nul(body.namespace or "", "namespace")
+    job = exporting.export_start(
+        name=name,
+        url=body.url,
+        path=body.path,
+        format=body.format,
+        vectors=body.vectors,
+        namespace=body.namespace,
+        filter=body.filter,
+    )
+    return answer(job, 202, (("Location", f"{PREFIX}/jobs/{job['id']}"),))
 
 
 def namespace_of(parameters: dict[str, str]) -> str | None:
@@ -145,6 +170,9 @@ ROUTES = {
         "DELETE": Route("uploads_delete", OPERATOR, uploads_delete),
     },
     ("collections", "{}", "import"): {"POST": Route("import", OPERATOR, points_import)},
-    ("collections", "{}", "export"): {"GET": Route("export", VIEWER, points_export)},
+    ("collections", "{}", "export"): {
+        "GET": Route("export", VIEWER, points_export),
+        "POST": Route("export_start", OPERATOR, points_export_start),
+    },
     ("collections", "{}", "checksum"): {"GET": Route("checksum", VIEWER, points_checksum)},
 }

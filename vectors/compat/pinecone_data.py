@@ -10,7 +10,18 @@ import orjson
 from django.conf import settings
 
 from controlplane.errors import InvalidError, NotFoundError
-from vectors import bodies, clauses, collections, database, namespaces, points, search, updates, vectors
+from vectors import (
+    bodies,
+    clauses,
+    collections,
+    database,
+    namespaces,
+    narrowing,
+    points,
+    search,
+    updates,
+    vectors,
+)
 from vectors.calls.base import OPERATOR, Response, answer, no_nul, on_points, within_batch
 from vectors.clauses import Ids
 from vectors.compat import pinecone_bodies as shapes
@@ -232,7 +243,7 @@ def vectors_update(request: Request, name: str) -> Response:
     else:
         selected = clauses.clause_of(body.filter)
     if body.dry_run:
-        matched = on_points(name, points.points_count, namespace=namespace, filter=selected)
+        matched = on_points(name, narrowing.points_count, namespace=namespace, filter=selected)
         return answer({"matchedRecords": matched})
     change = None
     if bytes(body.set_metadata) not in (b"", b"null"):
@@ -248,7 +259,7 @@ def vectors_update(request: Request, name: str) -> Response:
             matched = 0
             with connection.db.transaction():
                 if change is not None:
-                    matched = updates.points_update_metadata(
+                    matched = narrowing.points_update_metadata(
                         *(connection, collection),
                         namespace=namespace,
                         select=selected,
@@ -275,7 +286,7 @@ def vectors_delete(request: Request, name: str) -> Response:
     within_batch(body.ids or [])
     on_points(
         name,
-        points.points_delete,
+        narrowing.points_delete,
         namespace=namespace_of(body.namespace),
         ids=body.ids,
         filter=nonempty(body.filter),

@@ -1,4 +1,4 @@
-"""Qdrant's REST API: its answers and errors, and collections.
+"""Qdrant's REST API: its answers, and collections.
 
 Its points lie in the default namespace of a collection. Hints on storage (shards, replicas, quantization,
 on-disk, optimizers, write-ahead log) are accepted without effect: they change no answer.
@@ -8,26 +8,27 @@ import time
 
 import orjson
 
-from controlplane.errors import InvalidError, NotFoundError, ProblemError
-from vectors import aliases, attributes, bodies, collections, indexes
+from controlplane.errors import InvalidError, NotFoundError
+from vectors import aliases, attributes, bodies, collections, declarations, fields, indexes
 from vectors.calls.base import JSON, OPERATOR, Response
 from vectors.compat import qdrant_bodies as shapes
-from vectors.compat.dialects import (
-    Dialect,
-    NotServedError,
-    Request,
-    body_of,
-    headers_of,
-    message_of,
-    status_of,
-)
+from vectors.compat.dialects import Dialect, NotServedError, Request, body_of
 
 # The release whose REST API this follows; clients compare it with their own.
 VERSION = "1.20.0"
 METRICS = {"Cosine": "cosine", "Euclid": "l2", "Dot": "ip"}
 NAMES = {ours: theirs for theirs, ours in METRICS.items()}
 DEFAULT_M, DEFAULT_EF = 16, 100
-FIELD_TYPES = ("keyword", "integer", "float", "bool", "datetime", "uuid")
+# What the vendor's types of payload indexes are declared as here.
+FIELD_TYPES = {
+    "keyword": "keyword",
+    "uuid": "keyword",
+    "integer": "number",
+    "float": "number",
+    "bool": "boolean",
+    "datetime": "datetime",
+}
+DECLARED_TYPES = {"keyword": "keyword", "number": "float", "boolean": "bool", "datetime": "datetime"}
 NAMED = "Named vectors, multivectors and sparse vectors are not served: a collection has one dense vector."
 CREATE_HINTS = (
     *("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload", "payload"),
@@ -37,22 +38,7 @@ UPDATE_HINTS = ("optimizers_config", "params", "quantization_config", "timeout",
 VECTOR_HINTS = ("size", "distance", "hnsw_config", "quantization_config", "on_disk", "memory", "datatype")
 
 
-class Qdrant(Dialect):
-    name = "qdrant"
-
-    def problem(self, error: ProblemError, request_id: str) -> Response:
-        """{status: {error}, time}."""
-        status = status_of(error)
-        message = message_of(error)
-        if status == 400:
-            message = f"Wrong input: {message}"
-        elif status == 404:
-            message = f"Not found: {message}"
-        body = {"status": {"error": message}, "time": 0.0, "request_id": request_id}
-        return Response(status, orjson.dumps(body), headers_of(error))
-
-
-dialect = Qdrant()
+dialect = Dialect("qdrant")
 
 
 def done(result, started: float) -> Response:
@@ -181,9 +167,8 @@ def collections_get(request: Request, name: str) -> dict:
     building = indexes.index_get(found)["state"] in ("queued", "building", "running")
     points = described["points"]
     m = options["m"] if options["type"] == "hnsw" else 0
-    schema = {
-        field: {"data_type": kind, "points": points} for field, kind in (kept.get("fields") or {}).items()
-    }
+    told = {one["name"]: DECLARED_TYPES[one["type"]] for one in found.fields} | (kept.get("fields") or {})
+    schema = {field: {"data_type": kind, "points": points} for field, kind in told.items()}
     config = {
         "params": {
             "vectors": {
@@ -298,7 +283,8 @@ def aliases_update(request: Request) -> bool:
 
 @answering("PUT", "collections/{}/index", OPERATOR)
 def field_index_create(request: Request, name: str) -> dict:
-    """Every field is served by one index of all payloads; that one was asked for is kept and told again."""
+    """Declares the field. A key that goes into lists by brackets is kept and told again: its equalities are
+    served by the index of all payloads, as those of every field."""
     body = bodies.decode(shapes.FieldIndex, request.body)
     given = body.field_schema
     kind = given.get("type") if isinstance(given, dict) else given
@@ -309,13 +295,31 @@ def field_index_create(request: Request, name: str) -> dict:
             field="field_schema",
         )
     found = collections.collection_load(name)
+    wanted = {"name": body.field_name, "type": FIELD_TYPES[kind]}
+    if plain(body.field_name):
+        found = declarations.fields_change(
+            name=name,
+            change=lambda given: fields.checked(
+                [one for one in given if one["name"] != body.field_name] + [wanted]
+            ),
+        )
     keep(found, lambda kept: kept | {"fields": (kept.get("fields") or {}) | {body.field_name: kind}})
-    return completed()
+    serves = not plain(body.field_name) or body.field_name in found.declared
+    return completed() if serves else completed() | {"status": "acknowledged"}
+
+
+def plain(key: str) -> bool:
+    """Whether a key is a dotted name, as declared fields have."""
+    return not set(key) & set('[]"') and all(key.split(".")) and not key.startswith("$")
 
 
 @answering("DELETE", "collections/{}/index/{rest}", OPERATOR)
 def field_index_delete(request: Request, name: str, field: str) -> dict:
     found = collections.collection_load(name)
+    if field in {one["name"] for one in found.fields}:
+        declarations.fields_change(
+            name=name, change=lambda given: [one for one in given if one["name"] != field]
+        )
 
     def without(kept: dict) -> dict:
         fields = {key: value for key, value in (kept.get("fields") or {}).items() if key != field}

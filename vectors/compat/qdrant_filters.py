@@ -9,9 +9,10 @@ that is there and none of those listed. `is_empty` holds for a key that is missi
 import datetime
 import re
 import uuid
+from dataclasses import replace
 
 from controlplane.errors import InvalidError
-from vectors import clauses, filters
+from vectors import clauses, filters, needs
 from vectors.clauses import Clause, Ids, Path
 from vectors.compat.dialects import NotServedError
 from vectors.filters import DEPTH_MOST, Compiler, invalid, join, literal, quoted
@@ -141,15 +142,17 @@ class QdrantCompiler(Compiler):
     def field(self, given: dict, field: str, root: str) -> Clause:
         """All that is asked of one key."""
         where = path(given["key"], root, f"{field}.key")
+        # Only a plain key is a field that can be declared, and only of the point, not of a nested element.
+        name = given["key"] if root == "$" and not set(given["key"]) & set('[]"') else None
         parts: list[Clause] = []
         for name, value in given.items():
             if name == "key" or value is None:
                 continue
             place = f"{field}.{name}"
             if name == "match":
-                parts.append(self.match(where, value, place))
+                parts.append(needing(self.match(where, value, place), name, matched(value)))
             elif name == "range":
-                parts.append(self.range(where, value, place))
+                parts.append(needing(self.range(where, value, place), name, ranged(value)))
             elif name in ("is_empty", "is_null") and isinstance(value, bool):
                 text = empty(where) if name == "is_empty" else null(where)
                 parts.append(Path(text if value else f"!({text})"))
@@ -204,6 +207,35 @@ class QdrantCompiler(Compiler):
         return Path(f"exists({where} ? {join('&&', tests)})", False, zoned)
 
 
+def needing(path: Path, name: str | None, needed) -> Path:
+    """The path with needed(name), what it needs of the field, when it is a field."""
+    return path if name is None else replace(path, needs=needed(name))
+
+
+def matched(value: dict):
+    """What a match that compiles needs of a field."""
+    if "value" in value:
+        return lambda name: needs.one_of(name, [value["value"]])
+    return lambda name: needs.one_of(name, value["any"]) if "any" in value else None
+
+
+def ranged(value: dict):
+    """What a range that compiles needs of a field."""
+    limits = {sign: limit for sign, limit in value.items() if limit is not None}
+
+    def needed(name: str) -> needs.Needs | None:
+        found = []
+        for sign, limit in limits.items():
+            if isinstance(limit, str):
+                day = instant(limit, name).date().isoformat()
+                found.append(needs.bounded(name, RANGE[sign], day, "moment"))
+            else:
+                found.append(needs.bounded(name, RANGE[sign], limit))
+        return needs.every_need(found)
+
+    return needed
+
+
 def flattened(clause: Clause) -> Path:
     """One path for a clause without ids, as inside of nested."""
     if isinstance(clause, Path):
@@ -218,14 +250,18 @@ def flattened(clause: Clause) -> Path:
 
 def moment(text: str, field: str) -> str:
     """A time as a path's literal, in UTC; InvalidError."""
+    return quoted(instant(text, field).isoformat(), field)
+
+
+def instant(text: str, field: str) -> datetime.datetime:
+    """A time in UTC; InvalidError."""
     try:
         parsed = datetime.datetime.fromisoformat(text)
         if parsed.tzinfo is None:
             parsed = parsed.replace(tzinfo=datetime.UTC)
-        parsed = parsed.astimezone(datetime.UTC)
+        return parsed.astimezone(datetime.UTC)
     except (ValueError, OverflowError):
         raise invalid("A range is of numbers, or of times in RFC 3339.", field) from None
-    return quoted(parsed.isoformat(), field)
 
 
 def empty(where: str) -> str:

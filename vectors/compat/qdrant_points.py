@@ -5,7 +5,7 @@ import orjson
 from django.conf import settings
 
 from controlplane.errors import InvalidError, NotFoundError
-from vectors import bodies, clauses, collections, database, points, search, updates, vectors
+from vectors import bodies, clauses, collections, database, narrowing, points, search, updates, vectors
 from vectors.calls.base import OPERATOR, on_points, within_batch
 from vectors.clauses import Clause, IdRange, Ids
 from vectors.compat import qdrant_bodies as shapes
@@ -156,14 +156,14 @@ def upsert(name: str, body: shapes.Upsert) -> dict:
 
 
 def delete(name: str, body: shapes.Select) -> dict:
-    on_points(name, points.points_delete, namespace=NAMESPACE, filter=selected(body))
+    on_points(name, narrowing.points_delete, namespace=NAMESPACE, filter=selected(body))
     return completed()
 
 
 def change_payload(name: str, body: shapes.Select, change: updates.MetadataChange) -> dict:
     on_points(
         name,
-        updates.points_update_metadata,
+        narrowing.points_update_metadata,
         namespace=NAMESPACE,
         select=selected(body),
         change=change,
@@ -327,7 +327,7 @@ def count(request: Request, name: str) -> dict:
     body = bodies.decode(shapes.Count, request.body or b"{}")
     dialect.refuse(shard_key=(body.shard_key, SHARDS))
     clause = filters.compile(body.filter)
-    return {"count": on_points(name, points.points_count, namespace=NAMESPACE, filter=clause)}
+    return {"count": on_points(name, narrowing.points_count, namespace=NAMESPACE, filter=clause)}
 
 
 class Nearest:

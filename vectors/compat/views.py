@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from controlplane.errors import ProblemError
-from vectors import auth, views
+from vectors import auth, limits, views
 from vectors.compat import dialects, pinecone_data, qdrant_points
 
 log = logging.getLogger("vectors.api")
@@ -45,7 +45,8 @@ def serve(dialect: dialects.Dialect, request: HttpRequest, rest: str) -> HttpRes
             principal,
             root_url(request, rest),
         )
-        response = handler.call(asked, *arguments)
+        with limits.timeout(request.headers.get("X-Timeout-Ms")):
+            response = handler.call(asked, *arguments)
     except ProblemError as error:
         response = dialect.problem(error, request_id)
     except Exception:

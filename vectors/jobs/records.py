@@ -70,7 +70,7 @@ def _with_reported(connection, job: dict) -> dict:
     """The job with what its handler reported: rows or bytes done of all."""
     progress = job["progress"] or {}
     job["phase"] = progress.get("phase")
-    for done, whole in (("bytes", "bytes_total"), ("rows", "rows_total")):
+    for done, whole in (("bytes", "bytes_total"), ("rows", "rows_total"), ("indexes", "indexes_total")):
         if progress.get(whole):
             job["percent"] = round(100 * min(progress.get(done, 0) / progress[whole], 1), 1)
             break

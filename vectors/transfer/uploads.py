@@ -6,6 +6,7 @@ transaction, so that whatever breaks, the sender goes on at `received_bytes`.
 """
 
 import datetime
+import time
 import uuid
 
 from django.conf import settings
@@ -16,6 +17,7 @@ from controlplane.errors import ConflictError, InvalidError, NotFoundError, TooL
 from vectors import bodies, collections, database
 
 PART_BYTES = 2**20
+EXPIRE_SECONDS = 60.0
 IMPORT = "points.import"
 COLUMNS = "u.id, c.name, u.size_bytes, u.received_bytes, u.created_at, u.updated_at"
 SOURCE = "vectors_upload u JOIN vectors_collection c ON c.id = u.collection_id"
@@ -212,3 +214,16 @@ def uploads_expire(db) -> int:
         ).fetchall()
         uploads_drop(db, [row[0] for row in rows])
     return len(rows)
+
+
+class Expiry:
+    """What a runner remembers, so as to look for expired uploads only now and then."""
+
+    def __init__(self):
+        self.looked = 0.0
+
+    def expire_due(self, db) -> None:
+        now = time.monotonic()
+        if not self.looked or now - self.looked >= EXPIRE_SECONDS:
+            self.looked = now
+            uploads_expire(db)

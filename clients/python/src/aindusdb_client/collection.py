@@ -1,11 +1,11 @@
 """One collection: its points, queries, namespaces and index."""
 
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from aindusdb_client import endpoints
-from aindusdb_client.bodies import IndexOptions
+from aindusdb_client.bodies import FieldOptions, IndexOptions, TextOptions
 from aindusdb_client.endpoints import calls
 from aindusdb_client.errors import JobFailedError
 from aindusdb_client.models import (
@@ -20,12 +20,12 @@ from aindusdb_client.models import (
     build,
 )
 from aindusdb_client.paging import MOST_ITEMS, every
-from aindusdb_client.points import Points
+from aindusdb_client.transfers import Transfers
 from aindusdb_client.transport import given
 from aindusdb_client.waiting import pauses
 
 
-class Collection(Points):
+class Collection(Transfers):
     """A handle of a collection by name, id or alias: made without a request, good in all threads."""
 
     # The collection itself
@@ -41,9 +41,20 @@ class Collection(Points):
         return build(CollectionStats, self._call(endpoints.COLLECTIONS_STATS))
 
     @calls(endpoints.COLLECTIONS_UPDATE)
-    def change(self, *, index: IndexOptions | None = None, auto_index: bool | None = None) -> CollectionInfo:
-        """Change the options of the index to come, or whether one is built without being asked for."""
+    def change(
+        self,
+        *,
+        index: IndexOptions | None = None,
+        auto_index: bool | None = None,
+        fields: Sequence[FieldOptions] | None = None,
+        text: TextOptions | Literal[False] | None = None,
+    ) -> CollectionInfo:
+        """Change the options of the index to come, whether one is built without being asked for, the declared
+        fields (all of them), or full-text search (False: none any more)."""
         body = given(index=index, auto_index=auto_index)
+        body |= given(fields=None if fields is None else list(fields))
+        if text is not None:
+            body["text"] = text or None
         return build(CollectionInfo, self._call(endpoints.COLLECTIONS_UPDATE, body))
 
     @calls(endpoints.COLLECTIONS_DELETE)
