@@ -23,7 +23,10 @@ log = logging.getLogger("vectors.database")
 
 PREPARED_MOST = 400
 DEADLOCK_ATTEMPTS = 5
-GOOD = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+TUPLES_OK, COMMAND_OK = int(pq.ExecStatus.TUPLES_OK), int(pq.ExecStatus.COMMAND_OK)
+GOOD = (TUPLES_OK, COMMAND_OK)
+OK, IDLE = int(pq.ConnStatus.OK), int(pq.TransactionStatus.IDLE)
+FLOAT4 = struct.Struct(">f").unpack
 FLOAT8 = struct.Struct(">d").unpack
 INT8 = struct.Struct(">q").unpack
 
@@ -81,6 +84,7 @@ class Connection:
         poll = select.poll()
         poll.register(self.pg.socket, select.POLLIN | select.POLLHUP)
         self.readable = poll.poll
+        self.reader = psycopg.adapt.Transformer(self.db)
         self._prepared: dict[str, bytes] = {}
         self._serial = 0
         self._ef = 0
@@ -110,9 +114,14 @@ class Connection:
             result = self.pg.exec_prepared(name, parameters, formats, 1)
         else:
             result = self.pg.exec_params(sql.encode(), parameters, types, formats, 1)
-        if result.status not in GOOD:
+        if result.status != TUPLES_OK:
             self._check(result)
         return result
+
+    def rows(self, result) -> list[tuple]:
+        """All rows of a result of `run`, as psycopg reads binary columns."""
+        self.reader.set_pgresult(result)
+        return self.reader.load_rows(0, result.ntuples, tuple)
 
     def _prepare(self, sql: str) -> bytes:
         if len(self._prepared) >= PREPARED_MOST:
@@ -145,7 +154,7 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether another request may use it."""
-        return self.pg.status == pq.ConnStatus.OK and self.pg.transaction_status == pq.TransactionStatus.IDLE
+        return self.pg.status == OK and self.pg.transaction_status == IDLE
 
     def close(self) -> None:
         with contextlib.suppress(Exception):
@@ -161,15 +170,19 @@ class Pool:
         self.keep = keep
         self._free: list[Connection] = []
 
-    def take(self) -> Connection:
-        """A connection that was good when last used, else a new one; UnavailableError when there is none."""
+    def take(self, *, look: bool = True) -> Connection:
+        """A connection that was good when last used, else a new one; UnavailableError when there is none.
+
+        Without a look at its socket a server that went away is found by the first statement: for callers that
+        try again.
+        """
         while self._free:
             try:
                 connection = self._free.pop()
             except IndexError:
                 break
             # A server that went away has closed the socket, which makes it readable.
-            if not connection.readable(0):
+            if not look or not connection.readable(0):
                 return connection
             connection.close()
         try:
@@ -204,7 +217,7 @@ class Pool:
         attempt = 0
         while True:
             attempt += 1
-            connection = self.take()
+            connection = self.take(look=attempt > 1)
             try:
                 connection.set_timeout()
                 return work(connection)

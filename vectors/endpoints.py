@@ -9,12 +9,23 @@ import orjson
 
 from controlplane.errors import NotFoundError, ProblemError
 from vectors import bodies
-from vectors.calls import aliases, collections, indexes, keys, points, recall, simple, slow, transfer
+from vectors.calls import (
+    aliases,
+    collections,
+    indexes,
+    keys,
+    points,
+    projection,
+    recall,
+    simple,
+    slow,
+    transfer,
+)
 from vectors.calls.base import PROBLEM, Response, Route
 
 # By the path's parts below /api/v1/vectors; `{}` is any one part.
 ROUTES: dict[tuple[str, ...], dict[str, Route]] = {}
-for _calls in (simple, collections, aliases, indexes, recall, points, keys, slow, transfer):
+for _calls in (simple, collections, aliases, indexes, recall, projection, points, keys, slow, transfer):
     ROUTES |= _calls.ROUTES
 # Those that a parameter follows; any other first part is an id of upstream's calls.
 FIRST_PARTS = frozenset(parts[0] for parts in ROUTES if len(parts) > 1)

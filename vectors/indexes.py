@@ -74,18 +74,11 @@ def index_build(*, name: str, options: dict | None = None) -> dict:
     with database.pool().connection() as connection:
         try:
             with connection.db.transaction():
-                job_id = ids.uuid7()
-                connection.db.execute(
-                    "INSERT INTO vectors_job"
-                    " (id, collection_id, kind, state, params, error, attempt, runner, created_at)"
-                    " VALUES (%s, %s, %s, 'queued', %s, '', 0, '', now())",
-                    [job_id, collection.id, BUILD, Jsonb(chosen)],
-                )
+                job_id = records.job_queue(connection.db, collection.id, BUILD, chosen)
                 connection.db.execute(
                     "UPDATE vectors_collection SET index_options = %s, updated_at = now() WHERE id = %s",
                     [Jsonb(chosen), collection.id],
                 )
-                connection.db.execute("NOTIFY vectors_jobs")
         except pg_errors.UniqueViolation:
             raise ConflictError(
                 "An index of this collection is being built already; wait for it, or delete it to stop it.",

@@ -9,6 +9,7 @@ import mmap
 import os
 import threading
 import time
+from bisect import bisect_left
 
 from controlplane.errors import ProblemError
 from vectors import database
@@ -22,6 +23,7 @@ NAMES = (
     *("health", "ready", "metrics", "pinecone", "qdrant", "other"),
 )
 PLACES = {name: place for place, name in enumerate(NAMES)}
+OTHER = PLACES["other"]
 PER_ROUTE = len(STATUSES) + len(BUCKETS) + 2
 # Numbers before the routes: the pid that counts here, requests in flight, those that wait for a thread, and
 # counts of what was refused or slow.
@@ -69,17 +71,13 @@ class Counters:
 
     def end(self, name: str, status: int, seconds: float) -> None:
         """Count a finished request."""
-        at = self.base + len(HEAD) + PLACES.get(name, PLACES["other"]) * PER_ROUTE
-        bucket = 0
-        for most in BUCKETS:
-            if seconds <= most:
-                break
-            bucket += 1
-        numbers = self.numbers
+        base, numbers = self.base, self.numbers
+        at = base + len(HEAD) + PLACES.get(name, OTHER) * PER_ROUTE
+        bucket = at + len(STATUSES) + bisect_left(BUCKETS, seconds)
         with self.lock:
-            numbers[self.base + 1] -= 1
+            numbers[base + 1] -= 1
             numbers[at + min(max(status // 100 - 2, 0), 3)] += 1
-            numbers[at + len(STATUSES) + bucket] += 1
+            numbers[bucket] += 1
             numbers[at + PER_ROUTE - 1] += seconds
 
     def total(self, offset: int) -> float:

@@ -40,6 +40,7 @@ POINT = {
         "id": STRING,
         "namespace": STRING,
         "score": NUMBER,
+        "scores": _object(vector=NULLABLE_NUMBER, text=NULLABLE_NUMBER),
         "content": NULLABLE,
         "metadata": OBJECT,
         "vector": VECTOR,
@@ -259,7 +260,7 @@ _collection, _job, _point, _upload = map(
     _reference, ("VectorsCollection", "VectorsJob", "VectorsPoint", "VectorsUpload")
 )
 ANSWER = {
-    "plan": {"enum": ["exact", "hnsw", "hnsw+exact"]},
+    "plan": {"enum": ["exact", "hnsw", "hnsw+exact", "text", "hybrid"]},
     "ef": {"type": ["integer", "null"]},
     "candidates": INTEGER,
     "exhausted": BOOLEAN,
@@ -312,6 +313,18 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
     "index_delete": ("Drop the index", None, 204, None),
     "recall_measure": ("Measure the recall", bodies.RecallMeasure, 202, _job),
     "recall_list": ("List measurements of the recall", None, 200, _page(_reference("VectorsRecall"))),
+    "projection": (
+        "Show a sample of points in two dimensions",
+        None,
+        200,
+        _object(
+            points=_list(_object(id=STRING, namespace=STRING, x=NUMBER, y=NUMBER, value={})),
+            explained=_list(NUMBER),
+            sampled=INTEGER,
+            total=INTEGER,
+            took_ms=NUMBER,
+        ),
+    ),
     "slow_queries_list": ("List slow queries", None, 200, _page(_reference("VectorsSlowQuery"))),
     "upsert": (
         "Insert or replace a batch of points",
@@ -404,6 +417,12 @@ PARAMETERS = {
     "aliases_list": PAGE,
     "jobs_list": PAGE,
     "recall_list": PAGE | {"since": TIME, "until": TIME},
+    "projection": {
+        "sample": {"type": "integer", "minimum": 2, "maximum": 5000},
+        "namespace": STRING,
+        "color": STRING,
+        "seed": {"type": "integer", "minimum": 0},
+    },
     "slow_queries_list": PAGE | {"collection": STRING, "since": TIME, "until": TIME},
     "namespaces_list": PAGE | {"prefix": STRING},
     "namespaces_delete": {"name": STRING},

@@ -248,6 +248,14 @@ def parts(result, row: int, column: int, include) -> dict:
     return answer
 
 
+def parts_of(values, include) -> dict:
+    """The same of a row that psycopg has read."""
+    return {
+        name: value if name == "content" else orjson.Fragment(value)
+        for name, value in zip(include, values, strict=True)
+    }
+
+
 def points_fetch(
     connection: Connection, collection: Collection, *, namespace: str, ids: list[str], include
 ) -> dict:

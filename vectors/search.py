@@ -166,6 +166,36 @@ def spans_of(
     return tuple(spans), ef
 
 
+class Graph(NamedTuple):
+    """How the graph is asked for a query of no filter: the statement, ef_search, and the ranges it reads."""
+
+    statement: str
+    ef: int
+    spans: tuple[Span, ...]
+    # Of all points the share in the query's namespace.
+    share: float
+
+
+def graph_of(
+    connection: Connection,
+    collection: Collection,
+    *,
+    top_k: int,
+    namespace: str,
+    include: tuple[str, ...],
+    recall: float | None,
+) -> Graph | None:
+    """How points_query would ask the graph first for such a query; None: it would read everything."""
+    if not collection.parts:
+        return None
+    share = matching_share(connection, collection, namespace, None)
+    spans, ef = spans_of(collection, share, top_k, False, recall)
+    if not spans:
+        return None
+    statement = nearest_sql(collection, spans, columns(include), "namespace = $2", top_k)
+    return Graph(statement, ef, spans, share.all)
+
+
 @slow.watched
 def points_query(
     connection: Connection,

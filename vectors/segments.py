@@ -12,9 +12,11 @@ were made before rows had an epoch; nothing is unindexed then.
 
 from typing import NamedTuple
 
-# A part is made anew together with what is newer when it is at most so many times as large: sizes fall
-# by more than this factor from part to part, so there are few, and a row is indexed anew few times.
-GROWTH = 2
+# While writes go on the rows that no index covers are what costs queries most, so they are indexed by
+# themselves, with the newest parts that are no more than this share of them. A query looks into each part:
+# with PARTS_MOST of them all but the first become one, and with the first when they outgrow it.
+TAKEN_ALONG = 0.5
+PARTS_MOST = 5
 # Rows an hour's worth of inserting one by one, and of building, take: (rows a second). Measured on 2 cores
 # at 384 dimensions; only their ratio counts.
 INSERTED_PER_SECOND, BUILT_PER_SECOND = 400, 3000
@@ -104,7 +106,10 @@ def merge_due(parts: tuple[Part, ...], unindexed: int, least: int, quiet: bool) 
     if unindexed < least:
         return None
     start, newer = len(parts), unindexed
-    while start and parts[start - 1].rows <= GROWTH * newer:
+    while start and parts[start - 1].rows <= TAKEN_ALONG * newer:
         start -= 1
         newer += parts[start].rows
+    if start >= PARTS_MOST:
+        newer = unindexed + sum(part.rows for part in parts[1:])
+        start = 0 if parts[0].rows < newer else 1
     return Merge(start, False)

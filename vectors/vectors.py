@@ -20,6 +20,7 @@ DIMENSION_MOST = 16_000
 HALF_MOST = 65_520.0
 
 _packers: dict[int, struct.Struct] = {}
+_bare: dict[int, tuple[struct.Struct, bytes]] = {}
 
 
 def packer(dimension: int) -> struct.Struct:
@@ -53,6 +54,14 @@ def pack(values: list[float], dimension: int, field: str) -> bytes:
         raise InvalidError(
             "Numbers of a vector must fit a 32-bit float.", code="not_finite", field=field
         ) from None
+
+
+def packed(values: tuple[float, ...], dimension: int) -> bytes:
+    """The binary form of as many numbers as there are dimensions; struct.error, OverflowError."""
+    known = _bare.get(dimension)
+    if known is None:
+        known = _bare[dimension] = struct.Struct(f">{dimension}f"), header(dimension)
+    return known[1] + known[0].pack(*values)
 
 
 def floats(text: str, field: str) -> array:

@@ -1,6 +1,7 @@
 """The vector API of role `api`: a raw WSGI callable, with Django beside it for every other address."""
 
 import contextlib
+import itertools
 import logging
 import os
 import time
@@ -22,8 +23,10 @@ log = logging.getLogger("vectors.api")
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 # Dialects mounted below the prefix; below the root they are no prefix of this API's anyway.
 DIALECTS = (f"{base.PREFIX}/pinecone", f"{base.PREFIX}/qdrant")
-PROBES = {"/health": "health", "/ready": "ready", "/metrics": "metrics"}
-PROBE_NAMES = frozenset(PROBES.values())
+PROBES = {f"/{name}": base.Route(name, base.VIEWER, None) for name in ("health", "ready", "metrics")}
+PROBE_NAMES = frozenset(route.name for route in PROBES.values())
+ROUTES_MOST = 5000
+KEPT_PATH_MOST = 250
 
 
 class InternalError(ProblemError):
@@ -77,6 +80,10 @@ class Application:
         self.configure()
         self._django = None
         self._second = (0, "")
+        # (method, path): (route, its arguments, whether it has a body), of those that were asked for before.
+        self.routes: dict[tuple[str, str], tuple] = {}
+        self.origin = os.urandom(5).hex()
+        self.serial = itertools.count()
 
     def configure(self) -> None:
         """Take the settings over into attributes, which the hot path reads."""
@@ -102,52 +109,57 @@ class Application:
         return self._django
 
     def __call__(self, environ, start_response):
-        path = environ["PATH_INFO"]
-        name = "other"
         started = time.perf_counter()
-        if path not in PROBES:
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        known = self.routes.get((method, path))
+        if known is not None or path not in PROBES:
             try:
-                self.gate.enter(path, environ["REQUEST_METHOD"])
+                self.gate.enter(path, method)
             except ProblemError as error:
                 return self.refuse(environ, start_response, error)
-            if not path.startswith(base.PREFIX) or path.startswith(DIALECTS):
+            if known is None and (not path.startswith(base.PREFIX) or path.startswith(DIALECTS)):
                 return self.through_django(environ, start_response, path, started)
         self.counters.begin()
         request_id = environ.get("HTTP_X_REQUEST_ID")
         if not request_id or not base.REQUEST_ID.match(request_id):
-            request_id = os.urandom(8).hex()
-        status = 500
+            request_id = f"{self.origin}{next(self.serial):06x}"
+        name = "other"
         try:
-            if path in PROBES:
-                name = PROBES[path]
-                response = self.probe(name)
-            else:
-                handler, arguments = endpoints.route(environ["REQUEST_METHOD"], path[len(base.PREFIX) :])
-                name = handler.name
-                response = self.call(environ, handler, arguments, path)
+            if known is None:
+                known = self.route(method, path)
+            handler = known[0]
+            name = handler.name
+            response = self.call(environ, known, path)
         except ProblemError as error:
             response = endpoints.problem(error, request_id)
         except Exception:
-            log.exception("request %s %s %s failed", request_id, environ["REQUEST_METHOD"], path)
+            log.exception("request %s %s %s failed", request_id, method, path)
             response = endpoints.problem(InternalError(), request_id)
-        if type(response.body) is not bytes:
-            start_response(STATUS_LINES[response.status], [("X-Request-Id", request_id), *response.headers])
-            method = environ["REQUEST_METHOD"]
-            return Streamed(
-                response.body,
-                lambda: self.finish(name, method, path, response.status, started, request_id),
-            )
+        status, body, given = response
+        if type(body) is not bytes:
+            start_response(STATUS_LINES[status], [("X-Request-Id", request_id), *given])
+            return Streamed(body, lambda: self.finish(name, method, path, status, started, request_id))
         try:
-            status = response.status
-            headers = [("X-Request-Id", request_id), ("Content-Length", str(len(response.body)))]
-            given = response.headers
-            if response.body and not any(key == "Content-Type" for key, _ in given):
+            headers = [("X-Request-Id", request_id), ("Content-Length", str(len(body)))]
+            if body and not (given and any(key == "Content-Type" for key, _ in given)):
                 headers.append(base.JSON)
             headers += given
             start_response(STATUS_LINES[status], headers)
-            return [response.body]
+            return [body]
         finally:
-            self.finish(name, environ["REQUEST_METHOD"], path, status, started, request_id)
+            self.finish(name, method, path, status, started, request_id)
+
+    def route(self, method: str, path: str) -> tuple:
+        """The entry of `routes` for an address, found and kept."""
+        if path in PROBES:
+            return PROBES[path], (), False
+        route, arguments = endpoints.route(method, path[len(base.PREFIX) :])
+        found = route, arguments, method in ("POST", "PATCH", "PUT")
+        if len(path) <= KEPT_PATH_MOST:
+            if len(self.routes) >= ROUTES_MOST:
+                self.routes.clear()
+            self.routes[method, path] = found
+        return found
 
     def refuse(self, environ, start_response, error: ProblemError):
         """The answer to a request that found no place; it costs as little as can be, and is not logged."""
@@ -192,38 +204,37 @@ class Application:
                 *(status, seconds * 1000),
             )
 
-    def call(self, environ, handler, arguments, path) -> base.Response:
+    def call(self, environ, known: tuple, path: str) -> base.Response:
+        """The answer of a route as `routes` has it; ProblemError."""
+        if known[0].name in PROBE_NAMES:
+            return self.probe(known[0].name)
         asked = environ.get("HTTP_X_TIMEOUT_MS")
         if asked is None:
-            return self.admitted(environ, handler, arguments, path)
+            return self.admitted(environ, known, path)
         with limits.timeout(asked):
-            return self.admitted(environ, handler, arguments, path)
+            return self.admitted(environ, known, path)
 
-    def admitted(self, environ, handler, arguments, path) -> base.Response:
+    def admitted(self, environ, known: tuple, path: str) -> base.Response:
         """The answer to who may ask, and not too often."""
+        route, arguments, has_body = known
         principal = auth.authenticate(
             environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_API_KEY"), self.jwt_key
         )
-        auth.require(principal, handler.role)
-        if principal.limit is None:
-            return self.called(environ, handler, arguments, path, principal)
-        headers = self.rates.admit(principal.limit)
-        response = self.called(environ, handler, arguments, path, principal)
-        return response._replace(headers=(*response.headers, *headers))
-
-    def called(self, environ, handler, arguments, path, principal) -> base.Response:
-        """The call's own answer."""
-        if handler.takes and any(word in media_type(environ) for word in handler.takes):
-            read = environ["wsgi.input"].read
-            request = base.Request(
-                environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", ""), b"", principal, read
-            )
-            return handler.call(request, *arguments)
-        body = self.read(environ) if environ["REQUEST_METHOD"] in ("POST", "PATCH", "PUT") else b""
-        request = base.Request(
-            environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", ""), body, principal
+        auth.require(principal, route.role)
+        read, headers = None, ()
+        if principal.limit is not None:
+            headers = self.rates.admit(principal.limit)
+        if route.takes and any(word in media_type(environ) for word in route.takes):
+            body, read = b"", environ["wsgi.input"].read
+        else:
+            body = self.read(environ) if has_body else b""
+        response = route.call(
+            base.Request(
+                environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", ""), body, principal, read
+            ),
+            *arguments,
         )
-        return handler.call(request, *arguments)
+        return response._replace(headers=(*response.headers, *headers)) if headers else response
 
     def read(self, environ) -> bytes:
         """The body, up to the limit; nothing of a larger one is kept."""

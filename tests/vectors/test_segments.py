@@ -47,11 +47,15 @@ def test_what_serves_is_read_from_either_form():
     [
         ([100_000], 1_999, False, None),
         ([100_000], 2_000, False, Merge(1, False)),
-        # Parts at most twice as large as all that is newer are made anew with it.
-        ([100_000, 4_000], 2_000, False, Merge(1, False)),
-        ([100_000, 5_000], 2_000, False, Merge(2, False)),
-        ([100_000, 9_000, 3_000], 2_000, False, Merge(1, False)),
-        ([4_000], 2_000, False, Merge(0, False)),
+        # Parts that are small beside what is newer are made anew with it.
+        ([100_000, 1_000], 2_000, False, Merge(1, False)),
+        ([100_000, 1_500], 2_000, False, Merge(2, False)),
+        ([100_000, 3_000, 2_000], 4_000, False, Merge(1, False)),
+        ([1_000], 2_500, False, Merge(0, False)),
+        # Too many parts become one.
+        ([100_000, 5_000, 5_000, 5_000], 2_000, False, Merge(4, False)),
+        ([100_000, 5_000, 5_000, 5_000, 5_000], 2_000, False, Merge(1, False)),
+        ([20_000, 5_000, 5_000, 5_000, 5_000], 2_000, False, Merge(0, False)),
         ([100_000], 0, True, None),
         ([100_000], 1_000, True, Merge(0, True)),
         ([100_000, 3_000], 0, True, Merge(0, True)),

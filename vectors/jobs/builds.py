@@ -12,6 +12,8 @@ from vectors.segments import Part, covered, merge_due, parts_of, unindexed_from,
 
 # Rows that a drain moves in one transaction: whoever writes one of them waits for as long as this takes.
 DRAIN_ROWS = 100
+# From so many unindexed rows on a merge uses all processors that a build may.
+BUSY_ROWS = 8_000
 MEMORY_LEAST_BYTES = 16 * 2**20
 
 
@@ -56,7 +58,9 @@ def merge(work: Work) -> dict | None:
         return drain(work, parts)
     first = parts[due.start].first if due.start < len(parts) else parts[-1].last + 1
     last = close_epoch(work, wait=True)
-    result = make_part(work, built, first, last, workers=0)
+    # A few rows are soon indexed without taking the processors from queries; of many, reading them exactly
+    # costs queries more.
+    result = make_part(work, built, first, last, workers=None if unindexed > BUSY_ROWS else 0)
     serve(work, Part(index_of(work), first, last, result["rows"]), None)
     return result | {"how": "build"}
 

@@ -4,13 +4,14 @@ While writes go on, rows that no index covers are indexed from `merge_points` on
 of them, so that a quiet collection is one index and nothing else.
 """
 
+import contextlib
 import time
 
-from psycopg.types.json import Jsonb
+from psycopg import errors as pg_errors
 
-from controlplane import ids
 from vectors.collections import table_of
 from vectors.indexes import BUILD, MERGE
+from vectors.jobs import records
 from vectors.segments import merge_due, parts_of, unindexed_from
 
 # From so many times the points that make an index due, it is built although writes go on.
@@ -85,9 +86,6 @@ class Schedule:
 
 
 def queue(db, collection_id, kind: str, params: dict) -> None:
-    """Queue a job unless one of the kind is on its way."""
-    db.execute(
-        "INSERT INTO vectors_job (id, collection_id, kind, state, params, error, attempt, runner, created_at)"
-        " VALUES (%s, %s, %s, 'queued', %s, '', 0, '', now()) ON CONFLICT DO NOTHING",
-        [ids.uuid7(), collection_id, kind, Jsonb(params)],
-    )
+    """Queue a job unless one of the kind is on its way, or the collection is gone."""
+    with contextlib.suppress(pg_errors.UniqueViolation, pg_errors.ForeignKeyViolation):
+        records.job_queue(db, collection_id, kind, params)

@@ -1,0 +1,1 @@
+"""The vector API's speed, measured: what `bench/vectors` runs."""
