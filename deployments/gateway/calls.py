@@ -16,7 +16,7 @@ OTHER_SECONDS = 300.0
 PREFIX = "/api/v1/vectors"
 _PATH = re.compile(rb"\A/api/v1/targets/([^/]+)/vectors(/.*)?\Z")
 # Reads of whole collections: what they begin with takes time, or is the end of it.
-_LONG_READS = {"export", "checksum"}
+_LONG_READS = {"export", "checksum", "projection"}
 _READS = {"query", "fetch", "count", "scroll", "recommend"}
 _REPEATABLE_WRITES = {"points", "delete", "update"}
 # The same of vendors' clients, by what stands behind the index or collection.
