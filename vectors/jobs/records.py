@@ -24,13 +24,21 @@ PRUNE_SECONDS = 600.0
 LOADING = 0.95
 
 
+def _shown(params: dict) -> dict:
+    """Parameters without what only the runner needs to know; the query of a URL may hold a signature."""
+    shown = {name: value for name, value in params.items() if name != "upload_id"}
+    if "?" in (shown.get("url") or ""):
+        shown["url"] = shown["url"].partition("?")[0] + "?..."
+    return shown
+
+
 def _job(row) -> dict:
     return {
         "id": ids.encode("job", row[0]),
         "collection": row[1],
         "kind": row[2],
         "state": row[3],
-        "params": row[4],
+        "params": _shown(row[4]),
         "result": row[5],
         "error": row[6],
         "attempt": row[7],
