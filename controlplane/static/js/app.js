@@ -157,8 +157,8 @@
   });
   // A form of a dialog that stands in a page of its own is answered in the dialog.
   document.addEventListener("htmx:afterSwap", (event) => {
-    const dialog = event.detail.target;
-    if (dialog.id === "dialog" && dialog.firstElementChild && !dialog.open) dialog.showModal();
+    const dialog = $("#dialog");
+    if (event.detail.target === dialog && dialog.firstElementChild && !dialog.open) dialog.showModal();
   });
   document.addEventListener("input", (event) => {
     const form = event.target.closest("form[data-confirm]");
