@@ -118,10 +118,10 @@ def block(held: Documents, start: int, end: int) -> dict:
     }
 
 
-def load(client: Vectors, name: str, held: Documents, index: dict | None = None) -> None:
-    """Make a collection of the documents, without building its index."""
+def load(client: Vectors, name: str, held: Documents, **more) -> None:
+    """Make a collection of the documents, without building its index; `more` is for its creation."""
     body = {"name": name, "dimension": held.dimension, "auto_index": False}
-    client.call("POST", "collections", body | ({"index": index} if index else {}))
+    client.call("POST", "collections", body | more)
     for start in range(0, len(held), BATCH):
         client.call("POST", f"collections/{name}/points", block(held, start, start + BATCH))
 
