@@ -27,6 +27,7 @@ ROLE_FOR: dict[str, Role] = {
     "target.scale": OPERATOR,
     "target.restart": OPERATOR,
     "target.rollback": OPERATOR,
+    "collection.job.start": OPERATOR,
     "plan.read": VIEWER,
     "plan.create": OPERATOR,
     "plan.apply": OPERATOR,

@@ -61,8 +61,12 @@ class _Bin:
     """What all replicas of a target did in one step."""
 
     def __init__(self, row: tuple):
-        self.requests, self.errors, self.covered_sum, self.covered_most, self.memory_bytes = row[:5]
-        self.buckets = row[5:]
+        self.requests, self.errors, self.refused, self.slow = row[:4]
+        self.covered_sum, self.covered_most, self.memory_bytes = row[4:7]
+        self.buckets = row[7:]
+
+    def counts(self) -> tuple[int, int, int, int]:
+        return self.requests, self.errors, self.refused, self.slow
 
     def observed_seconds(self, step: int, is_edge: bool) -> float:
         """How much of the step was measured.
@@ -81,9 +85,11 @@ def _bins(targets: Sequence[Target], resolution: int, step: int, since: datetime
     result: dict = defaultdict(dict)
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT target_id, bin, sum(r)::bigint, sum(e)::bigint, sum(c), max(c), sum(m)::bigint, "
+            "SELECT target_id, bin, sum(r)::bigint, sum(e)::bigint, sum(f)::bigint, sum(s)::bigint, sum(c),"
+            " max(c), sum(m)::bigint, "
             f"{outer} FROM (SELECT target_id, date_bin(%(width)s, at, 'epoch') AS bin, replica_id,"
-            " sum(requests)::bigint AS r, sum(errors)::bigint AS e, sum(covered_seconds) AS c,"
+            " sum(requests)::bigint AS r, sum(errors)::bigint AS e, sum(refused)::bigint AS f,"
+            " sum(slow)::bigint AS s, sum(covered_seconds) AS c,"
             " max(memory_bytes) AS m,"
             f" {inner} FROM deployments_metricpoint WHERE target_id = ANY(%(targets)s)"
             " AND resolution_seconds = %(resolution)s AND at >= %(since)s AND at < %(until)s"
@@ -101,10 +107,16 @@ def _bins(targets: Sequence[Target], resolution: int, step: int, since: datetime
     return result
 
 
-def _figures(requests: int, errors: int, observed: float, buckets: Sequence[int], memory: int | None) -> dict:
+def _figures(
+    counts: tuple[int, int, int, int], observed: float, buckets: Sequence[int], memory: int | None
+) -> dict:
+    """The figures of what was counted in so many seconds: requests, errors, refused, slow queries."""
+    requests, errors, refused, slow = counts
     return {
         "requests_per_second": requests / observed if observed else None,
         "errors_per_second": errors / observed if observed else None,
+        "refused_per_second": refused / observed if observed else None,
+        "slow_per_second": slow / observed if observed else None,
         "error_rate": errors / requests if requests else None,
         "p50_ms": percentile_ms(buckets, 0.5),
         "p95_ms": percentile_ms(buckets, 0.95),
@@ -113,7 +125,7 @@ def _figures(requests: int, errors: int, observed: float, buckets: Sequence[int]
     }
 
 
-NOTHING = _figures(0, 0, 0.0, (), None)
+NOTHING = _figures((0, 0, 0, 0), 0.0, (), None)
 
 
 def resolution_and_step(since: datetime, until: datetime, step_seconds: int | None, now: datetime):
@@ -145,9 +157,10 @@ def series(target: Target, since: datetime, until: datetime, step_seconds: int |
     """What a target did over time: {step_seconds, points, collections, annotations}.
 
     `points` has every step of the range, oldest first, at most about 300 unless a step is asked for: {at,
-    requests_per_second, errors_per_second, error_rate (0 to 1), p50_ms, p95_ms, p99_ms, memory_bytes}; None
-    where nothing was measured, and for shares of nothing. `collections` is {name: [{at, points, bytes}]} of
-    the largest ones, `annotations` [{at, kind: rollout | health, id, text, status}].
+    requests_per_second, errors_per_second, refused_per_second, slow_per_second, error_rate (0 to 1), p50_ms,
+    p95_ms, p99_ms, memory_bytes}; None where nothing was measured, and for shares of nothing. `collections`
+    is {name: [{at, points, bytes}]} of the largest ones, `annotations` [{at, kind: rollout | health, id,
+    text, status}].
     """
     resolution, step = resolution_and_step(since, until, step_seconds, database_now())
     start = datetime.fromtimestamp(int(since.timestamp()) // step * step, UTC)
@@ -160,7 +173,7 @@ def series(target: Target, since: datetime, until: datetime, step_seconds: int |
             figures = NOTHING
         else:
             observed = found.observed_seconds(step, at - width not in bins or at + width not in bins)
-            figures = _figures(found.requests, found.errors, observed, found.buckets, found.memory_bytes)
+            figures = _figures(found.counts(), observed, found.buckets, found.memory_bytes)
         points.append({"at": at, **figures})
         at += width
     return {
@@ -242,8 +255,7 @@ def latest_for(targets: Sequence[Target]) -> dict:
         )
         memory = [one.memory_bytes for _, one in sorted(bins.items()) if one.memory_bytes is not None]
         figures = _figures(
-            sum(one.requests for one in bins.values()),
-            sum(one.errors for one in bins.values()),
+            tuple(sum(column) for column in zip(*(one.counts() for one in bins.values()), strict=True)),
             observed,
             [sum(column) for column in zip(*(one.buckets for one in bins.values()), strict=True)],
             memory[-1] if memory else None,

@@ -300,6 +300,8 @@ class MetricPoint(models.Model):
     covered_seconds = models.FloatField(default=0, help_text="How much of the interval was measured.")
     requests = models.BigIntegerField(default=0)
     errors = models.BigIntegerField(default=0, help_text="Answers with status 5xx.")
+    refused = models.BigIntegerField(default=0, db_default=0, help_text="For load, or a key's rate.")
+    slow = models.BigIntegerField(default=0, db_default=0, help_text="Slow queries.")
     duration_seconds = models.FloatField(default=0, help_text="Sum over the requests.")
     buckets = ArrayField(models.BigIntegerField(), default=list)
     memory_bytes = models.BigIntegerField(null=True, help_text="The most that was seen.")

@@ -63,16 +63,17 @@ def _fold_points(fine: int, coarse: int, since: datetime) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO deployments_metricpoint (target_id, replica_id, resolution_seconds, at,"
-            " covered_seconds, requests, errors, duration_seconds, buckets, memory_bytes)"
+            " covered_seconds, requests, errors, duration_seconds, buckets, refused, slow, memory_bytes)"
             " SELECT target_id, replica_id, %(coarse)s, date_bin(%(width)s, at, 'epoch'),"
             " sum(covered_seconds), sum(requests), sum(errors), sum(duration_seconds),"
-            f" ARRAY[{buckets}], max(memory_bytes)"
+            f" ARRAY[{buckets}], sum(refused), sum(slow), max(memory_bytes)"
             " FROM deployments_metricpoint WHERE resolution_seconds = %(fine)s AND at >= %(since)s"
             " GROUP BY 1, 2, 4"
             " ON CONFLICT (target_id, resolution_seconds, at, replica_id) DO UPDATE SET"
             " covered_seconds = excluded.covered_seconds, requests = excluded.requests,"
             " errors = excluded.errors, duration_seconds = excluded.duration_seconds,"
-            " buckets = excluded.buckets, memory_bytes = excluded.memory_bytes",
+            " buckets = excluded.buckets, refused = excluded.refused, slow = excluded.slow,"
+            " memory_bytes = excluded.memory_bytes",
             {"coarse": coarse, "fine": fine, "since": since, "width": timedelta(seconds=coarse)},
         )
 

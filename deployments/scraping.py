@@ -30,6 +30,12 @@ MOST_BYTES = 8 << 20
 # Deltas over a longer time say too little about when things happened: that time stays a gap.
 LONGEST_SPREAD = timedelta(minutes=15)
 COLLECTIONS_KEPT = 200
+# Requests refused for load or for the rate of their key, and slow queries.
+NOTED = {
+    "aindusdb_api_requests_shed_total": "refused",
+    "aindusdb_api_requests_limited_total": "refused",
+    "aindusdb_api_queries_slow_total": "slow",
+}
 PROBE_ROUTES = {"health", "ready", "metrics", "/health", "/ready", "/metrics"}
 MEMORY = (
     "aindusdb_api_resident_memory_bytes",
@@ -45,11 +51,17 @@ class Scrape:
     requests: dict[str, float] = field(default_factory=dict)  # "route status"
     buckets: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    noted: dict[str, float] = field(default_factory=dict)  # "refused", "slow"
     memory_bytes: int | None = None
     collections: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def counters(self) -> dict:
-        return {"requests": self.requests, "buckets": self.buckets, "seconds": self.seconds}
+        return {
+            "requests": self.requests,
+            "buckets": self.buckets,
+            "seconds": self.seconds,
+            "noted": self.noted,
+        }
 
 
 @dataclass
@@ -60,6 +72,8 @@ class Delta:
     errors: int = 0
     seconds: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKET_BOUNDS_SECONDS) + 1))
+    refused: int = 0
+    slow: int = 0
 
 
 def parse(text: str) -> Scrape:
@@ -79,6 +93,8 @@ def parse(text: str) -> Scrape:
                 buckets[float(labels["le"])] += value
             elif name == "aindusdb_api_request_duration_seconds_sum":
                 scrape.seconds += value
+            elif name in NOTED:
+                scrape.noted[NOTED[name]] = scrape.noted.get(NOTED[name], 0) + value
             elif name in ("aindusdb_api_collection_points", "aindusdb_api_collection_bytes"):
                 sizes = scrape.collections.setdefault(labels["collection"], {})
                 sizes[name.rpartition("_")[2]] = int(value)
@@ -95,15 +111,19 @@ def delta(last: dict | None, now: dict) -> Delta:
     A counter that is lower than before, or gone, tells that the process began anew: then all its counters
     count from zero.
     """
-    last = last or {"requests": {}, "buckets": {}, "seconds": 0.0}
+    zero = {"requests": {}, "buckets": {}, "seconds": 0.0, "noted": {}}
+    # What a former version stored lacks what that version did not count.
+    last = zero | (last or {})
     is_reset = now["seconds"] < last["seconds"] - 1e-6 or any(
         now[kind].get(key, -1) < value
-        for kind in ("requests", "buckets")
+        for kind in ("requests", "buckets", "noted")
         for key, value in last[kind].items()
     )
     if is_reset:
-        last = {"requests": {}, "buckets": {}, "seconds": 0.0}
+        last = zero
     result = Delta(seconds=max(0.0, now["seconds"] - last["seconds"]))
+    for name, value in now.get("noted", {}).items():
+        setattr(result, name, round(value - last["noted"].get(name, 0)))
     for key, value in now["requests"].items():
         count = round(value - last["requests"].get(key, 0))
         if key.rpartition(" ")[2].startswith("5"):
@@ -159,6 +179,8 @@ def spread(since: datetime, until: datetime, counted: Delta) -> list[tuple[datet
             int(counted.errors * part + 1e-9),
             counted.seconds * part,
             [int(count * part + 1e-9) for count in counted.buckets],
+            int(counted.refused * part + 1e-9),
+            int(counted.slow * part + 1e-9),
         )
         if end == until:
             so_far = counted
@@ -171,6 +193,8 @@ def spread(since: datetime, until: datetime, counted: Delta) -> list[tuple[datet
                     so_far.errors - done.errors,
                     so_far.seconds - done.seconds,
                     [a - b for a, b in zip(so_far.buckets, done.buckets, strict=True)],
+                    so_far.refused - done.refused,
+                    so_far.slow - done.slow,
                 ),
             )
         )
@@ -262,6 +286,8 @@ def _add(replica: Replica, pieces: list[tuple[datetime, float, Delta]], memory_b
             part.errors,
             part.seconds,
             part.buckets,
+            part.refused,
+            part.slow,
             memory_bytes if number == last else None,
         )
         for number, (at, covered, part) in enumerate(pieces)
@@ -269,13 +295,14 @@ def _add(replica: Replica, pieces: list[tuple[datetime, float, Delta]], memory_b
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO deployments_metricpoint AS p (target_id, replica_id, resolution_seconds, at,"
-            " covered_seconds, requests, errors, duration_seconds, buckets, memory_bytes)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            " covered_seconds, requests, errors, duration_seconds, buckets, refused, slow, memory_bytes)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
             " ON CONFLICT (target_id, resolution_seconds, at, replica_id) DO UPDATE SET"
             " covered_seconds = p.covered_seconds + excluded.covered_seconds,"
             " requests = p.requests + excluded.requests, errors = p.errors + excluded.errors,"
             " duration_seconds = p.duration_seconds + excluded.duration_seconds,"
-            f" buckets = ARRAY[{sums}],"
+            f" buckets = ARRAY[{sums}], refused = p.refused + excluded.refused,"
+            " slow = p.slow + excluded.slow,"
             " memory_bytes = greatest(p.memory_bytes, excluded.memory_bytes)",
             rows,
         )

@@ -93,7 +93,8 @@ def _between(rows: QuerySet, before, since, until) -> QuerySet:
 
 
 def _operation_events(target, before, since, until, limit) -> list[dict]:
-    rows = _between(OperationEvent.objects.filter(operation__subject=target.subject), before, since, until)
+    on_target = Q(operation__subject=target.subject) | Q(operation__subject__startswith=f"{target.subject}/")
+    rows = _between(OperationEvent.objects.filter(on_target), before, since, until)
     if before:
         # Of the same moment only what sorts before; "operation" sorts after "health".
         same = Q(at=before[0]) & (Q(pk__lt=before[2]) if before[1] == "operation" else Q(pk__isnull=True))

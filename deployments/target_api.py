@@ -9,6 +9,7 @@ import jwt
 
 from controlplane.errors import (
     ConflictError,
+    ForbiddenError,
     InvalidError,
     NotFoundError,
     ProblemError,
@@ -20,7 +21,18 @@ from deployments.models import Replica, ReplicaStatus, Target
 TOKEN_SECONDS = 60
 TIMEOUT_SECONDS = 5.0
 MOST_ANSWER_BYTES = 32 * 2**20
-ERRORS = {404: NotFoundError, 409: ConflictError, 413: TooLargeError, 422: InvalidError, 400: InvalidError}
+# Calls by POST that read alone, so that another replica may be asked.
+READS = ("/query", "/count", "/fetch", "/scroll", "/recommend")
+ERRORS = {
+    400: InvalidError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    405: InvalidError,
+    409: ConflictError,
+    413: TooLargeError,
+    415: InvalidError,
+    422: InvalidError,
+}
 
 
 class TargetUnreachableError(UnavailableError):
@@ -64,7 +76,7 @@ class TargetApi:
             content = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
         address = f"/api/v1/vectors/{path}" + (f"?{urlencode(query)}" if query else "")
-        again = method == "GET" or path.endswith(("/query", "/count", "/fetch", "/scroll"))
+        again = method == "GET" or path.endswith(READS)
         problem = ""
         for replica in replicas if again else replicas[:1]:
             try:
@@ -96,29 +108,35 @@ class TargetApi:
                 return found
 
     def collection(self, name: str) -> dict:
-        return self.call("GET", _collection(name))
+        return self.call("GET", collection_path(name))
 
     def collection_create(self, body: dict) -> dict:
         return self.call("POST", "collections", body)
 
     def collection_delete(self, name: str) -> None:
-        self.call("DELETE", _collection(name), timeout=30)
+        self.call("DELETE", collection_path(name), timeout=30)
 
     def index(self, name: str) -> dict:
-        return self.call("GET", f"{_collection(name)}/index")
+        return self.call("GET", f"{collection_path(name)}/index")
 
     def index_build(self, name: str, body: dict) -> dict:
-        return self.call("POST", f"{_collection(name)}/index", body)
+        return self.call("POST", f"{collection_path(name)}/index", body)
 
     def scroll(self, name: str, **body) -> dict:
-        return self.call("POST", f"{_collection(name)}/scroll", body)
+        return self.call("POST", f"{collection_path(name)}/scroll", body)
 
     def query(self, name: str, body: dict) -> dict:
-        return self.call("POST", f"{_collection(name)}/query", body, timeout=15)
+        return self.call("POST", f"{collection_path(name)}/query", body, timeout=15)
 
 
-def _collection(name: str) -> str:
-    return f"collections/{quote(name, safe='')}"
+def collection_path(name: str) -> str:
+    """The path of a collection below /api/v1/vectors/."""
+    return f"collections/{path_part(name)}"
+
+
+def path_part(name: str) -> str:
+    """A name as one part of a path."""
+    return quote(name, safe="")
 
 
 def problem_of(status: int, data: bytes) -> ProblemError:

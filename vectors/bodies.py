@@ -80,12 +80,22 @@ class Upsert(Body):
     metadata: list[msgspec.Raw] | None = None
 
 
+class Fusion(Body):
+    """How a query by vector and text makes one list of two: by ranks (rrf), or by weighted scores."""
+
+    method: Literal["rrf", "weighted"] = "rrf"
+    k: Annotated[int, Meta(ge=1, le=10_000)] = 60
+    vector_weight: Annotated[float, Meta(ge=0, le=1)] = 0.5
+
+
 class OneQuery(Body):
     """A query among several of a call, each with options of its own."""
 
     vector: list[float] | None = None
     vector_b64: str | None = None
     id: Id | None = None
+    text: str | None = None
+    fusion: Fusion | None = None
     top_k: Annotated[int, Meta(ge=1)] = 10
     namespace: Namespace = ""
     filter: dict[str, Any] | None = None

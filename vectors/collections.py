@@ -215,14 +215,14 @@ def collection_forget(name: str | None = None) -> None:
 
 
 def working_on(name: str, work):
-    """work(collection), repeated once with a fresh collection when its table has gone.
+    """work(collection), repeated once with a fresh collection when its table, or a column of it, has gone.
 
-    A cached collection may have been deleted, or deleted and made anew, a moment ago.
+    A cached collection may have been deleted, deleted and made anew, or relieved of its words a moment ago.
     """
     collection = collection_get(name)
     try:
         return work(collection)
-    except pg_errors.UndefinedTable:
+    except (pg_errors.UndefinedTable, pg_errors.UndefinedColumn):
         collection_forget(name)
         return work(collection_get(name))
 

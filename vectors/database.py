@@ -26,6 +26,7 @@ DEADLOCK_ATTEMPTS = 5
 TUPLES_OK, COMMAND_OK = int(pq.ExecStatus.TUPLES_OK), int(pq.ExecStatus.COMMAND_OK)
 GOOD = (TUPLES_OK, COMMAND_OK)
 OK, IDLE = int(pq.ConnStatus.OK), int(pq.TransactionStatus.IDLE)
+FLOAT4 = struct.Struct(">f").unpack
 FLOAT8 = struct.Struct(">d").unpack
 INT8 = struct.Struct(">q").unpack
 

@@ -40,6 +40,7 @@ POINT = {
         "id": STRING,
         "namespace": STRING,
         "score": NUMBER,
+        "scores": _object(vector=NULLABLE_NUMBER, text=NULLABLE_NUMBER),
         "content": NULLABLE,
         "metadata": OBJECT,
         "vector": VECTOR,
@@ -68,7 +69,7 @@ SLOW_QUERY = _object(
     at=STRING,
     collection=STRING,
     took_ms=NUMBER,
-    kind={"enum": ["query", "groups"]},
+    kind={"enum": ["query", "groups", "text"]},
     namespace=STRING,
     top_k=INTEGER,
     recall=NULLABLE_NUMBER,
@@ -259,7 +260,7 @@ _collection, _job, _point, _upload = map(
     _reference, ("VectorsCollection", "VectorsJob", "VectorsPoint", "VectorsUpload")
 )
 ANSWER = {
-    "plan": {"enum": ["exact", "hnsw", "hnsw+exact"]},
+    "plan": {"enum": ["exact", "hnsw", "hnsw+exact", "text", "hybrid"]},
     "ef": {"type": ["integer", "null"]},
     "candidates": INTEGER,
     "exhausted": BOOLEAN,

@@ -18,15 +18,18 @@ from vectors import (
     database,
     filters,
     groups,
+    hybrid,
     points,
     recommending,
     search,
+    text,
     vectors,
 )
 from vectors.search import Place
 
 QUERIES_MOST = 100
 ALONE = bodies.Query()
+DEFAULT_FUSION = bodies.Fusion()
 # A cursor: the distance, how many matches there were, the query's mark; the id's bytes follow.
 CURSOR = struct.Struct(">dQI")
 
@@ -52,6 +55,8 @@ def answered(name: str, body: bodies.Query) -> dict:
 def grouped(name: str, body: bodies.Query) -> dict:
     """The answer of a query whose matches are grouped."""
     check(body, "")
+    if body.text is not None:
+        raise InvalidError("Groups are by vector alone: leave text or group_by out.", field="text")
     if body.cursor is not None:
         raise InvalidError("Groups have no pages: raise top_k.", field="cursor")
     if body.top_k * body.group_size > settings.VECTORS["max_top_k"]:
@@ -130,8 +135,12 @@ def run_all(name: str, asked, places) -> list[dict]:
         check(query, at)
 
     def work(collection):
+        if not collection.text_indexed and any(query.text is not None for query in asked):
+            # What is remembered may be older than an index just built.
+            collections.collection_forget(name)
+            collection = collections.collection_get(name)
         packed = [
-            vector_of(query, collection, at) if query.id is None else None
+            vector_of(query, collection, at) if by_vector(query) and query.id is None else None
             for query, at in zip(asked, places, strict=True)
         ]
 
@@ -148,9 +157,25 @@ def run_all(name: str, asked, places) -> list[dict]:
 
 def check(query: bodies.OneQuery, at: str) -> None:
     """InvalidError for what is wrong whatever the collection."""
-    if (query.vector is not None) + (query.vector_b64 is not None) + (query.id is not None) != 1:
-        raise InvalidError("Send one of vector, vector_b64 and id.", code="required", field=f"{at}vector")
+    given = (query.vector is not None) + (query.vector_b64 is not None) + (query.id is not None)
+    if given > 1 or (given == 0 and query.text is None):
+        raise InvalidError(
+            "Send one of vector, vector_b64 and id, or text, or both.", code="required", field=f"{at}vector"
+        )
+    if query.text is not None:
+        text.check_query(query.text, f"{at}text")
+        if query.cursor is not None:
+            raise InvalidError(
+                "A query with text has no pages: raise top_k, and leave cursor out.", field=f"{at}cursor"
+            )
+    if query.fusion is not None and (query.text is None or not given):
+        raise InvalidError("fusion is of a vector and a text: send both.", field=f"{at}fusion")
     check_options(query, at)
+
+
+def by_vector(query: bodies.OneQuery) -> bool:
+    """Whether a query has a vector, of its own or a stored point's."""
+    return query.vector is not None or query.vector_b64 is not None or query.id is not None
 
 
 def check_options(query, at: str) -> None:
@@ -180,8 +205,12 @@ def vector_of(query, collection, at: str) -> bytes:
 def run_one(connection, collection, query: bodies.OneQuery, packed: bytes | None, at: str) -> dict:
     """The answer of one query, with the cursor of its next page."""
     try:
-        if packed is None:
+        if query.text is not None:
+            text.check_enabled(collection, "text")
+        if packed is None and query.id is not None:
             packed = points.point_vector(connection, collection, namespace=query.namespace, point_id=query.id)
+        if query.text is not None:
+            return by_text(connection, collection, query, packed) | {"next_cursor": None}
         after = None
         if query.cursor is not None:
             after = cursor_decode(query.cursor, mark_of(collection, query, packed))
@@ -202,6 +231,18 @@ def run_one(connection, collection, query: bodies.OneQuery, packed: bytes | None
     if not found["exhausted"]:
         found["next_cursor"] = cursor_encode(*place, mark_of(collection, query, packed))
     return found
+
+
+def by_text(connection, collection, query: bodies.OneQuery, packed: bytes | None) -> dict:
+    """The answer of a query with text, and with a vector when there is one."""
+    options = options_of(query)
+    if packed is not None:
+        fusion = query.fusion or DEFAULT_FUSION
+        return hybrid.points_hybrid(
+            connection, collection, packed=packed, words=query.text, fusion=fusion, **options
+        )
+    del options["exact"], options["recall"]
+    return text.points_text(connection, collection, text=query.text, **options)
 
 
 def mark_begun(collection, namespace: str) -> int:

@@ -22,6 +22,7 @@ from controlplane.errors import ProblemError
 from vectors import database, recalls, replica
 from vectors.declarations import DECLARE
 from vectors.indexes import BUILD, MERGE
+from vectors.jobs import records
 from vectors.jobs.schedule import Schedule
 from vectors.jobs.work import CancelledError, FailedError, Work
 from vectors.transfer.uploads import Expiry
@@ -46,6 +47,8 @@ HANDLERS = {
 # Jobs of one lane are done one after the other; kinds that are named in none go to `data`.
 LANES = {"build": (BUILD,), "merge": (MERGE,), "transfer": ("points.import", "points.export"), "data": ()}
 NAMED = tuple(kind for kinds in LANES.values() for kind in kinds)
+# Lanes that compute in this process, and so give way to those that serve.
+NICE = {"transfer": 5}
 STOP_SECONDS = 5.0
 
 
@@ -76,6 +79,7 @@ class Runner:
         )
         self.recalls = recalls.Schedule(recall_hours)
         self.uploads = Expiry()
+        self.jobs = records.Pruning()
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
     def connect(self) -> psycopg.Connection:
@@ -117,10 +121,11 @@ class Runner:
         return self.run_due(db)
 
     def queue_due(self, db: psycopg.Connection) -> None:
-        """Queue what is due by itself, and delete uploads that have expired."""
+        """Queue what is due by itself, delete uploads that have expired and jobs long past."""
         self.schedule.queue_due(db)
         self.recalls.queue_due(db)
         self.uploads.expire_due(db)
+        self.jobs.prune_due(db)
 
     def run_due(self, db: psycopg.Connection) -> bool:
         """Do one job of the lane, if there is one."""
@@ -218,6 +223,7 @@ class Lanes:
         status = 1
         try:
             replica.die_with(parent)
+            os.nice(NICE.get(lane, 0))
             self.make(lane).run_for_ever()
             status = 0
         except KeyboardInterrupt:

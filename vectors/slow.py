@@ -197,7 +197,7 @@ class Recorder:
         found = found or {}
         grouped = "path" in query
         return {
-            "kind": "groups" if grouped else "query",
+            "kind": "groups" if grouped else "text" if "text" in query else "query",
             "namespace": cut(query.get("namespace", ""), LITERAL_CHARACTERS),
             "top_k": query["top_k"],
             "recall": query.get("recall"),

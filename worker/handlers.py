@@ -70,6 +70,11 @@ class OperationHandler:
         self._lease.report(message, detail, percent)
 
     @classmethod
+    def title(cls, operation) -> str:
+        """What one operation of this kind is called; the kind's label unless its input tells more."""
+        return cls.label
+
+    @classmethod
     def resubmit(cls, operation, requested_by: str):
         """Submit the work of a failed or cancelled operation again."""
         from worker.services import operation_submit
@@ -125,6 +130,14 @@ def operation(
 def handler_for(kind: str) -> type[OperationHandler]:
     """The handler of a kind; KeyError when this code knows none."""
     return _registry[kind]
+
+
+def title_of(operation) -> str:
+    """An operation as its handler calls it; one of a kind that this code does not know by its kind."""
+    handler = _registry.get(operation.kind)
+    if handler is None:
+        return operation.kind.replace(".", " ").replace("_", " ").capitalize()
+    return handler.title(operation)
 
 
 def registered() -> dict[str, type[OperationHandler]]:

@@ -27,6 +27,10 @@ class OperationQuerySet(models.QuerySet):
     def on(self, subject: str):
         return self.filter(subject=subject)
 
+    def about(self, subject: str):
+        """Those on a subject and on its parts, whose subjects begin with it and a slash."""
+        return self.filter(Q(subject=subject) | Q(subject__startswith=f"{subject}/"))
+
 
 class Operation(models.Model):
     """One piece of long work, advanced step by step by `worker.engine`, the only code that changes it."""

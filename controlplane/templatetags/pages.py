@@ -279,3 +279,27 @@ def ago_text(text, empty: str = "never"):
         return ago(datetime.fromisoformat(text), empty)
     except (TypeError, ValueError):
         return ago(None, empty)
+
+
+JOB_WORDS = {
+    "index.build": "Index build",
+    "index.merge": "Index merge",
+    "points.import": "Import",
+    "points.export": "Export",
+    "recall.measure": "Recall measurement",
+}
+
+
+@register.filter
+def job_words(kind) -> str:
+    """What a job of a target is called: `index.build` as `Index build`."""
+    return JOB_WORDS.get(str(kind)) or words(kind)
+
+
+@register.simple_tag
+def between_text(since, until):
+    """The duration between two times that are RFC 3339 text."""
+    try:
+        return seconds(datetime.fromisoformat(until) - datetime.fromisoformat(since))
+    except (TypeError, ValueError):
+        return "—"

@@ -153,6 +153,8 @@ class MetricPointOut(serializers.Serializer):
     at = serializers.DateTimeField()
     requests_per_second = serializers.FloatField(allow_null=True)
     errors_per_second = serializers.FloatField(allow_null=True)
+    refused_per_second = serializers.FloatField(allow_null=True, help_text="429: for load, or a key's rate.")
+    slow_per_second = serializers.FloatField(allow_null=True, help_text="Slow queries.")
     error_rate = serializers.FloatField(allow_null=True, help_text="0 to 1.")
     p50_ms = serializers.FloatField(allow_null=True)
     p95_ms = serializers.FloatField(allow_null=True)

@@ -4,6 +4,7 @@ from rest_framework import serializers
 
 from controlplane.api.pagination import ListQuery, Words
 from controlplane.api.serializers import JsonObject, Money, StrictSerializer
+from deployments.collection_jobs import KINDS
 from deployments.models import Health, RolloutStatus, Target, TargetStatus
 
 ROLES = Target._meta.get_field("role").choices
@@ -248,3 +249,11 @@ class ScaleCreate(StrictSerializer):
     """How many replicas to run."""
 
     replicas = serializers.IntegerField(min_value=0, max_value=1000)
+
+
+class CollectionJobCreate(StrictSerializer):
+    """A job of one of the target's collections."""
+
+    collection = serializers.CharField(max_length=100, help_text="Its name, or an alias.")
+    job = serializers.ChoiceField(choices=[(kind, kind) for kind in KINDS])
+    body = JsonObject(required=False, help_text="The body of the vector API's call that starts such a job.")

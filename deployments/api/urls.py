@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from deployments.api import observation, rollouts, targets
+from deployments.api import collection_jobs, observation, rollouts, targets
 
 urlpatterns = [
     path("providers", targets.ProvidersView.as_view()),
@@ -23,6 +23,7 @@ urlpatterns = [
     path("targets/<str:target>/rollback", rollouts.RollbackView.as_view()),
     path("targets/<str:target>/scale", rollouts.ScaleView.as_view()),
     path("targets/<str:target>/restart", rollouts.RestartView.as_view()),
+    path("targets/<str:target>/collection-jobs", collection_jobs.CollectionJobsView.as_view()),
     path("targets/<str:target>/replicas", observation.ReplicasView.as_view()),
     path("targets/<str:target>/health", observation.HealthView.as_view()),
     path("targets/<str:target>/metrics", observation.MetricsView.as_view()),

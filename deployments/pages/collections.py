@@ -1,172 +1,141 @@
-"""A target's data: its collections, one collection, and what is done to one."""
+"""A target's data: all its collections, a new one, and the jobs that work on them."""
 
 from django.contrib import messages
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
-from controlplane.errors import NotFoundError, ProblemError
-from controlplane.pages.access import actor, membership, page
+from controlplane.errors import ProblemError
+from controlplane.pages.access import page
 from controlplane.pages.forms import field_errors
+from controlplane.pages.paging import Page
+from deployments.pages import collection_form
 from deployments.pages.actions import dialog, gone_to
+from deployments.pages.collection import JOB_ENDED, api_of, served
 from deployments.pages.targets import tab_context, target_or_404
-from deployments.target_api import TargetApi
+from deployments.target_api import collection_path
 
-METRICS = [
-    ("cosine", "Cosine", "Angle between vectors. Right for most text embeddings."),
-    ("l2", "Euclidean (L2)", "Distance between points."),
-    ("ip", "Inner product", "For vectors of length 1, or where length carries meaning."),
-    ("l1", "Manhattan (L1)", "Sum of the differences; outliers weigh less than in L2."),
-]
-SAMPLE_POINTS = 10
+PER_PAGE = 25
+SORTS = {
+    "name": lambda row: row["name"],
+    "points": lambda row: row["points"],
+    "dimension": lambda row: row["dimension"],
+    "size": lambda row: row["table_bytes"] + row["index_bytes"],
+    "changed": lambda row: row["updated_at"],
+}
+BUILDS = ("index.build", "index.merge")
 
 
-def api_of(request, target) -> TargetApi:
-    """The target's API as the signed-in user: the target checks the role as well."""
-    return TargetApi(target, subject=actor(request), role=membership(request).role)
+def sorted_page(rows: list[dict], parameters) -> Page:
+    """One page of rows that are all at hand; the cursor is the place of its first row."""
+    sort = parameters.get("sort", "name")
+    if sort.removeprefix("-") not in SORTS:
+        sort = "name"
+    rows = sorted(rows, key=SORTS[sort.removeprefix("-")], reverse=sort.startswith("-"))
+    text = parameters.get("cursor", "")
+    start = int(text) if text.isascii() and text.isdigit() and int(text) < len(rows) else 0
+    shown = Page(items=rows[start : start + PER_PAGE], sort=sort, total=len(rows))
+    if start + PER_PAGE < len(rows):
+        shown.next = str(start + PER_PAGE)
+    if start:
+        shown.previous = str(max(0, start - PER_PAGE))
+    return shown
+
+
+def fits(row: dict, wanted: str) -> bool:
+    """Whether the words typed are in a collection's name, metric or aliases."""
+    text = " ".join([row["name"], row["metric"], *row.get("aliases", [])]).lower()
+    return all(word in text for word in wanted.lower().split())
 
 
 @page()
 def index(request, name):
     """All collections with counts, sizes and index states; an honest word when the target does not answer."""
     found = target_or_404(request, name)
-    problem, rows = None, []
+    problem, rows, jobs = None, [], []
     try:
-        rows = api_of(request, found).collections()
+        api = api_of(request, found)
+        rows = api.collections()
+        jobs = [job for job in api.call("GET", "jobs", limit=50)["items"] if job["state"] not in JOB_ENDED]
     except ProblemError as error:
         problem = error
+    total = len(rows)
     wanted = request.GET.get("q", "").strip()
     if wanted:
-        rows = [row for row in rows if wanted.lower() in row["name"].lower()]
-    sort = request.GET.get("sort", "name")
-    keys = {
-        "name": lambda row: row["name"],
-        "points": lambda row: row["points"],
-        "size": lambda row: row["table_bytes"] + row["index_bytes"],
-    }
-    rows.sort(key=keys.get(sort.removeprefix("-"), keys["name"]), reverse=sort.startswith("-"))
+        rows = [row for row in rows if fits(row, wanted)]
+    building = {job["collection"]: job for job in reversed(jobs) if job["kind"] in BUILDS}
+    for row in rows:
+        row["job"] = building.get(row["name"])
+    shown = sorted_page(rows, request.GET)
     context = tab_context(
-        request, found, "data", problem=problem, collections=rows, q=wanted, page=_Sorted(rows, sort)
+        request, found, "data", problem=problem, page=shown, q=wanted, running=len(jobs), whole=total
     )
     template = "_collections.html" if request.htmx else "collections.html"
-    return render(request, f"deployments/{template}", context)
+    return render(request, f"deployments/data/{template}", context)
 
 
-class _Sorted:
-    """What the heads of sorted columns ask of a page."""
-
-    def __init__(self, items, sort):
-        self.items, self.sort, self.total = items, sort, len(items)
-        self.next = self.previous = ""
+@page()
+def latest_recall(request, name, collection):
+    """The last measured recall, for a cell of the list, which does not wait for it."""
+    found = target_or_404(request, name)
+    try:
+        answer = served(
+            api_of(request, found).call, "GET", f"{collection_path(collection)}/recall", limit=1, timeout=3
+        )
+    except ProblemError:
+        answer = None
+    latest = next(iter(answer["items"]), None) if answer else None
+    return render(request, "deployments/data/_latest_recall.html", {"recall": latest})
 
 
 @page("target.update")
 def create(request, name):
+    """Make a collection; what the target refuses is told at its field."""
     found = target_or_404(request, name)
-    given = request.POST
-    context = tab_context(
-        request,
-        found,
-        "data",
-        metrics=METRICS,
-        value={
-            "name": given.get("name", ""),
-            "dimension": given.get("dimension", "384"),
-            "metric": given.get("metric", "cosine"),
-            "index": given.get("index", "hnsw"),
-            "precision": given.get("precision", ""),
-            "m": given.get("m", "16"),
-            "ef_construction": given.get("ef_construction", "64"),
-        },
-    )
+    value = collection_form.given(request.POST)
+    context = tab_context(request, found, "data", **collection_form.choices(), value=value, errors={})
     if request.method == "POST":
-        try:
-            made = api_of(request, found).collection_create(_collection_body(context["value"]))
-        except ProblemError as error:
-            errors = field_errors(error)
-            shown = {key.rpartition(".")[2]: text for key, text in errors.items()}
-            known = set(context["value"]) | {"form"}
-            context["errors"] = {key if key in known else "form": text for key, text in shown.items()}
-            return dialog(request, "_collection_create.html", context, status=422)
-        messages.success(request, f"Collection {made['name']} made.")
-        return gone_to(request, f"{context['base']}data/{made['name']}/")
-    return dialog(request, "_collection_create.html", context)
-
-
-def _collection_body(value: dict) -> dict:
-    def number(text):
-        return int(text) if text.strip().isdigit() else text
-
-    options: dict = {"type": value["index"]}
-    if value["index"] == "hnsw":
-        options |= {"m": number(value["m"]), "ef_construction": number(value["ef_construction"])}
-        if value["precision"]:
-            options["precision"] = value["precision"]
-    return {
-        "name": value["name"].strip(),
-        "dimension": number(value["dimension"]),
-        "metric": value["metric"],
-        "index": options,
-    }
-
-
-def collection_context(request, name, collection) -> dict:
-    """A collection's figures for its pages; NotFoundError as a page when the target knows none."""
-    found = target_or_404(request, name)
-    context = tab_context(request, found, "data", name=collection, collection=None, problem=None)
-    context["here"] = f"{context['base']}data/{collection}/"
-    return context
+        body, errors = collection_form.body(value)
+        if not errors:
+            try:
+                made = api_of(request, found).collection_create(body)
+            except ProblemError as error:
+                errors = collection_form.shown(field_errors(error))
+            else:
+                messages.success(request, f"Collection {made['name']} made.")
+                return gone_to(request, f"{context['base']}data/{made['name']}/")
+        context["errors"] = errors
+        return dialog(request, "data/_create.html", context, status=422)
+    return dialog(request, "data/_create.html", context)
 
 
 @page()
-def collection(request, name, collection):
-    """Counts, size, index with its progress, namespaces, and some points."""
-    context = collection_context(request, name, collection)
-    api = api_of(request, context["target"])
+def jobs(request, name):
+    """What the target's runners do and did, newest first."""
+    found = target_or_404(request, name)
+    context = tab_context(request, found, "data", problem=None)
+    query = {"limit": 50}
+    if request.GET.get("cursor"):
+        query["cursor"] = request.GET["cursor"]
     try:
-        context["collection"] = api.call("GET", f"collections/{collection}/stats")
-        context["index"] = api.index(collection)
-        context["sample"] = api.scroll(
-            collection,
-            limit=SAMPLE_POINTS,
-            include=["metadata", "content"],
-            **({"cursor": request.GET["cursor"]} if request.GET.get("cursor") else {}),
-        )
-    except NotFoundError:
-        raise
+        listed = api_of(request, found).call("GET", "jobs", **query)
+        context |= {"job_rows": listed["items"], "next_cursor": listed["next_cursor"]}
+        context["working"] = any(job["state"] not in JOB_ENDED for job in listed["items"])
     except ProblemError as error:
         context["problem"] = error
-    part = request.GET.get("part", "")
-    if request.htmx and part == "index":
-        done = context.get("index", {}).get("state") not in ("queued", "building")
-        # 286 ends htmx's polling: a finished build does not change by itself.
-        return render(request, "deployments/_index.html", context, status=286 if done else 200)
-    return render(request, "deployments/collection.html", context)
+    template = "_jobs.html" if request.htmx else "jobs.html"
+    return render(request, f"deployments/data/{template}", context)
 
 
 @page("target.update")
 @require_POST
-def build(request, name, collection):
-    """Build the index, again when there is one."""
-    context = collection_context(request, name, collection)
+def job_cancel(request, name, job):
+    """Stop a job on the target."""
+    found = target_or_404(request, name)
     try:
-        api_of(request, context["target"]).index_build(collection, {})
-        messages.success(request, "The index is being built. Searches go on meanwhile.")
+        api_of(request, found).call("POST", f"jobs/{job}/cancel")
+        messages.success(request, "The job was stopped.")
     except ProblemError as error:
         messages.error(request, error.detail)
-    return redirect(context["here"])
-
-
-@page("target.update")
-def drop(request, name, collection):
-    """Delete a collection with its points; its name has to be typed."""
-    context = collection_context(request, name, collection)
-    api = api_of(request, context["target"])
-    context["collection"] = api.collection(collection)
-    if request.method == "POST":
-        if request.POST.get("confirm") != collection:
-            context["errors"] = {"confirm": f"Type {collection} to delete it."}
-            return dialog(request, "_collection_drop.html", context, status=422)
-        api.collection_delete(collection)
-        messages.success(request, f"Collection {collection} deleted.")
-        return gone_to(request, f"{context['base']}data/")
-    return dialog(request, "_collection_drop.html", context)
+    if request.POST.get("next", "").startswith(f"/targets/{found.name}/"):
+        return redirect(request.POST["next"])
+    return redirect("target-jobs", found.name)

@@ -45,6 +45,12 @@ def charts(target, name: str) -> dict:
     drawn = [
         _chart("requests", "Requests", "rate", {"requests": column("requests_per_second")}),
         _chart("errors", "Errors (5xx)", "rate", {"errors": column("errors_per_second")}),
+        _chart(
+            "strain",
+            "Refused (429) and slow queries",
+            "rate",
+            {"refused": column("refused_per_second"), "slow": column("slow_per_second")},
+        ),
         _chart("latency", "Latency", "ms", {f"p{n}": column(f"p{n}_ms") for n in (50, 95, 99)}),
         _chart("memory", "Memory of all replicas", "bytes", {"memory": column("memory_bytes")}),
         _chart("points", "Points by collection", "count", counts),

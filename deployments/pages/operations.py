@@ -108,7 +108,7 @@ def index(request):
     if wanted["q"]:
         target = selectors.target_named(request.project, wanted["q"])
         rows = rows.filter(
-            Q(subject=target.subject)
+            (Q(subject=target.subject) | Q(subject__startswith=f"{target.subject}/"))
             if target
             else Q(kind__icontains=wanted["q"])
             | Q(created_by__icontains=wanted["q"])

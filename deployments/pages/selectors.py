@@ -17,7 +17,7 @@ from deployments.models import (
     Target,
     TargetStatus,
 )
-from worker.handlers import registered
+from worker.handlers import registered, title_of
 from worker.models import Operation, Status
 
 STRIP_SLOTS = 48
@@ -75,22 +75,25 @@ def decorate(targets) -> list[Target]:
 
 
 def named(operation: Operation) -> Operation:
-    """The operation with `label`."""
-    operation.label = operation_label(operation.kind)
+    """The operation with `label`, and the word that leads from it to its target."""
+    operation.label = title_of(operation)
+    operation.preposition = "on" if "/" in operation.subject else "of"
     return operation
+
+
+def target_id_of(operation: Operation) -> str:
+    """The id of the target that an operation works on, or on a part of; empty when it is no target."""
+    kind, _, name = operation.subject.partition(":")
+    return name.partition("/")[0] if kind == "target" else ""
 
 
 def with_targets(operations) -> list[Operation]:
     """The operations with `label` and `target` (None when its subject is no target)."""
     operations = [named(operation) for operation in operations]
-    ids = {
-        operation.subject.removeprefix("target:")
-        for operation in operations
-        if operation.subject.startswith("target:")
-    }
-    known = {target.pk: target for target in Target.objects.filter(pk__in=ids)}
+    ids = {target_id_of(operation) for operation in operations}
+    known = {target.pk: target for target in Target.objects.filter(pk__in=ids - {""})}
     for operation in operations:
-        operation.target = known.get(operation.subject.removeprefix("target:"))
+        operation.target = known.get(target_id_of(operation))
     return operations
 
 
@@ -194,9 +197,12 @@ def attention(project, targets) -> list[Attention]:
 
 def _failed_operations(project, targets):
     """Each target's newest operation when it failed and the target's own state does not tell it already."""
-    told = {target.subject for target in targets if target.status != TargetStatus.FAILED}
+    told = Q(subject__in=[])
+    for target in targets:
+        if target.status not in (TargetStatus.FAILED, TargetStatus.DESTROYED):
+            told |= Q(subject=target.subject) | Q(subject__startswith=f"{target.subject}/")
     newest = (
-        Operation.objects.filter(project=project, subject__in=told)
+        Operation.objects.filter(told, project=project)
         .exclude(kind="target.heal")
         .values("subject")
         .annotate(newest=Max("created_at"))
@@ -209,7 +215,7 @@ def _failed_operations(project, targets):
         yield Attention(
             "failing",
             "cross",
-            f"{operation.label} of {operation.target or operation.subject} failed",
+            f"{operation.label} {operation.preposition} {operation.target or operation.subject} failed",
             operation.error,
             f"/operations/{operation.pk}/",
             "Open operation",

@@ -117,7 +117,7 @@ def target(request, name):
     found = target_or_404(request, name)
     selectors.decorate([found])
     replicas = list(found.replicas.filter(status__in=LIVE_REPLICA).select_related("release").order_by("pk"))
-    operations = Operation.objects.on(found.subject).exclude(kind="target.heal", status="succeeded")
+    operations = Operation.objects.about(found.subject).exclude(kind="target.heal", status="succeeded")
     context = tab_context(
         request,
         found,
@@ -143,7 +143,7 @@ def status(request, name):
 @page()
 def operations(request, name):
     found = target_or_404(request, name)
-    rows = Operation.objects.on(found.subject)
+    rows = Operation.objects.about(found.subject)
     shown = paginate(
         rows,
         request.GET,

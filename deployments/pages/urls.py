@@ -1,24 +1,57 @@
 """Addresses of the pages about targets, their operations, rollouts and data."""
 
-from django.urls import path
+from django.urls import include, path
 
 from deployments.pages import (
     actions,
+    collection,
+    collection_settings,
     collections,
     infrastructure,
     logs,
     new_target,
     operations,
     overview,
+    palette,
+    picture,
+    points,
+    recall,
     rollouts,
-    search,
+    searching,
     stream,
     targets,
+    transfer,
 )
+
+collection_pages = [
+    path("", collection.overview, name="collection"),
+    path("latest-recall/", collections.latest_recall, name="collection-latest-recall"),
+    path("search/", searching.search, name="collection-search"),
+    path("points/", points.index, name="collection-points"),
+    path("point/", points.point, name="collection-point"),
+    path("point/delete/", points.delete, name="collection-point-delete"),
+    path("namespaces/", collection.namespaces, name="collection-namespaces"),
+    path("namespaces/delete/", collection.namespace_delete, name="collection-namespace-delete"),
+    path("picture/", picture.picture, name="collection-picture"),
+    path("recall/", recall.recall, name="collection-recall"),
+    path("recall/measure/", recall.measure, name="collection-recall-measure"),
+    path("transfer/", transfer.transfer, name="collection-transfer"),
+    path("transfer/start/", transfer.start, name="collection-transfer-start"),
+    path("transfer/<str:operation>/", transfer.work, name="collection-transfer-work"),
+    path("settings/", collection_settings.settings, name="collection-settings"),
+    path("build/", collection_settings.index, name="collection-build"),
+    path("settings/drop-index/", collection_settings.index_drop, name="collection-drop-index"),
+    path("settings/auto-index/", collection_settings.auto_index, name="collection-auto-index"),
+    path("settings/fields/", collection_settings.fields, name="collection-fields"),
+    path("settings/text/", collection_settings.text, name="collection-text"),
+    path("settings/alias/", collection_settings.alias, name="collection-alias"),
+    path("settings/alias/delete/", collection_settings.alias_delete, name="collection-alias-delete"),
+    path("drop/", collection.drop, name="collection-drop"),
+]
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
-    path("palette/", search.palette, name="palette"),
+    path("palette/", palette.palette, name="palette"),
     path("targets/", targets.index, name="targets"),
     path("new-target/", new_target.new_target, name="new-target"),
     path("new-target/summary/", new_target.summary, name="new-target-summary"),
@@ -50,8 +83,7 @@ urlpatterns = [
     path("targets/<str:name>/destroy/", actions.destroy, name="destroy"),
     path("targets/<str:name>/data/", collections.index, name="target-data"),
     path("targets/<str:name>/new-collection/", collections.create, name="collection-create"),
-    path("targets/<str:name>/data/<str:collection>/", collections.collection, name="collection"),
-    path("targets/<str:name>/data/<str:collection>/search/", search.search, name="collection-search"),
-    path("targets/<str:name>/data/<str:collection>/build/", collections.build, name="collection-build"),
-    path("targets/<str:name>/data/<str:collection>/drop/", collections.drop, name="collection-drop"),
+    path("targets/<str:name>/jobs/", collections.jobs, name="target-jobs"),
+    path("targets/<str:name>/jobs/<str:job>/cancel/", collections.job_cancel, name="target-job-cancel"),
+    path("targets/<str:name>/data/<str:collection>/", include(collection_pages)),
 ]

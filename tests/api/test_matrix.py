@@ -57,6 +57,10 @@ ROWS = {
     ("POST", "targets/{target.name}/rollback"): (OPERATE, {}),
     ("POST", "targets/{target.name}/scale"): (OPERATE, {"replicas": 1}),
     ("POST", "targets/{target.name}/restart"): (OPERATE, None),
+    ("POST", "targets/{target.name}/collection-jobs"): (
+        OPERATE,
+        {"collection": "docs", "job": "index.build"},
+    ),
     ("GET", "targets/{target.name}/replicas"): (VIEW, None),
     ("GET", "targets/{target.name}/events"): (VIEW, None),
     ("GET", "targets/{target.name}/health"): (VIEW, None),

@@ -37,8 +37,21 @@ def pages(facts: dict) -> Iterator[tuple[str, str]]:
     yield "rollout-failed", f"/rollouts/{facts['failed_rollout']}/"
     yield "collection", data
     yield "collection-search", f"{data}search/"
-    yield "collection-results", f"{data}search/?by=id&id={facts['point']}&top_k=8"
+    yield (
+        "collection-results",
+        f"{data}search/?by=id&id={facts['point']}&top_k=8&include=content&include=metadata",
+    )
+    yield "collection-points", f"{data}points/"
+    yield "collection-points-filtered", f'{data}points/?filter={{"section":"billing","revision":{{"$gt":2}}}}'
+    yield "collection-point", f"{data}point/?id={facts['point']}"
+    yield "collection-namespaces", f"{data}namespaces/"
+    yield "collection-picture", f"{data}picture/"
+    yield "collection-recall", f"{data}recall/"
+    yield "collection-transfer", f"{data}transfer/"
+    yield "collection-settings", f"{data}settings/"
+    yield "collection-build", f"{data}build/"
     yield "collection-new", f"{target}new-collection/"
+    yield "target-jobs", f"{target}jobs/"
     yield "collection-drop", f"{data}drop/"
     yield "members", "/settings/members/"
     yield "member-add", "/settings/members/new/"

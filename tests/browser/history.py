@@ -88,6 +88,24 @@ def write_history(target, incidents: int) -> None:
     _health(target, end, incidents)
 
 
+def write_recall(target, collection: str) -> None:
+    """A measurement a day of the last 20 days, in the target's own database."""
+    import psycopg
+
+    chance = random.Random(collection)
+    end = timezone.now() - timedelta(hours=3)
+    with psycopg.connect(target.secrets["database_url"]) as db:
+        for day in range(20, 0, -1):
+            points = int(480 * (1 - day / 45))
+            recall = round(min(1.0, 0.984 - day / 2500 + chance.gauss(0, 0.004)), 4)
+            db.execute(
+                "INSERT INTO vectors_recall (collection_id, at, k, queries, asked, recall, ef, plan, points,"
+                " p50_ms, exact_p50_ms) SELECT id, %s, 10, 100, 0.95, %s, 80, 'hnsw', %s, %s, %s"
+                " FROM vectors_collection WHERE name = %s",
+                [end - timedelta(days=day), recall, points, 0.4 + day / 90, 1.9 + day / 40, collection],
+            )
+
+
 def _health(target, end, incidents: int) -> None:
     rows = [
         HealthTransition(

@@ -11,6 +11,7 @@ import os
 import random
 import sys
 import time
+from contextlib import suppress
 
 DIMENSION = 64
 SUBJECTS = [
@@ -56,7 +57,9 @@ def main(history: bool = True) -> dict:
     facts |= _rollouts(main_target, second)
     facts |= _pending(project)
     if history:
-        from tests.browser.history import write_history
+        from tests.browser.history import write_history, write_recall
+
+        write_recall(Target.objects.get(pk=main_target.pk), "articles")
 
         for target, incidents in ((main_target, 1), (second, 3)):
             write_history(Target.objects.get(pk=target.pk), incidents)
@@ -129,18 +132,47 @@ def _data(target) -> dict:
 
     target.refresh_from_db()
     api = TargetApi(target, subject="user:ada")
+    fields = [{"name": "section", "type": "keyword"}, {"name": "revision", "type": "number"}]
     for name, metric in (("articles", "cosine"), ("tickets", "cosine"), ("thumbnails", "l2")):
-        api.collection_create({"name": name, "dimension": DIMENSION, "metric": metric})
+        declared = {"fields": fields} if name == "articles" else {}
+        api.collection_create({"name": name, "dimension": DIMENSION, "metric": metric, **declared})
     points = articles()
     for at in range(0, len(points), 160):
         api.call("POST", "collections/articles/points", {"points": points[at : at + 160]})
     tickets = [{**point, "content": None} for point in points[:120]]
     api.call("POST", "collections/tickets/points", {"points": tickets, "namespace": "2026"})
     api.call("POST", "collections/articles/points", {"points": points[:40], "namespace": "drafts"})
-    api.index_build("articles", {"type": "hnsw"})
+    api.call("PUT", "aliases/articles-live", {"collection": "articles"})
+    job = api.index_build("articles", {"type": "hnsw"})
+    _wait_for_job(api, job)
+    _measure_recall(api, "articles")
     for point in points[:30]:
         api.query("articles", {"id": point["id"], "top_k": 5})
     return {"point": points[0]["id"]}
+
+
+def _wait_for_job(api, job: dict) -> None:
+    deadline = time.monotonic() + MOST_WAIT_SECONDS
+    while job["state"] in ("queued", "running"):
+        if time.monotonic() > deadline:
+            raise TimeoutError(job)
+        time.sleep(0.2)
+        job = api.call("GET", f"jobs/{job['id']}")
+    if job["state"] != "succeeded":
+        raise RuntimeError(job)
+
+
+def _measure_recall(api, collection: str) -> None:
+    """A first measurement; the target may have begun one by itself after the build."""
+    from controlplane.errors import ConflictError
+
+    with suppress(ConflictError):
+        api.call("POST", f"collections/{collection}/recall", {"queries": 50})
+    deadline = time.monotonic() + MOST_WAIT_SECONDS
+    while not api.call("GET", f"collections/{collection}/recall", limit=1)["items"]:
+        if time.monotonic() > deadline:
+            raise TimeoutError(api.call("GET", "jobs"))
+        time.sleep(0.2)
 
 
 def _rollouts(target, second) -> dict:

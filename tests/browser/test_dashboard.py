@@ -102,25 +102,6 @@ def test_logs_follow(page, site):
     expect(page.locator(".log-line mark").first).to_have_text("query")
 
 
-def test_search_page(page, site):
-    page.goto(f"/targets/{site.facts['target']}/data/articles/search/")
-    page.get_by_label("Point id").fill(site.facts["point"])
-    page.get_by_label("Filter").fill('{"section": "billing"}')
-    page.get_by_role("button", name="Search", exact=True).click()
-    first = page.locator(".result").first
-    expect(first).to_contain_text(site.facts["point"])
-    expect(first).to_contain_text("1.0000")
-    expect(page.locator("#call-curl")).to_contain_text("curl -sS")
-    page.get_by_label("Filter").fill("{no json")
-    page.get_by_role("button", name="Search", exact=True).click()
-    expect(page.locator("#filter-error")).to_contain_text("not JSON")
-    expect(page.get_by_label("Filter")).to_have_value("{no json")
-    page.get_by_label("Filter").fill("")
-    page.get_by_label("Point id").fill("no-such-point")
-    page.get_by_role("button", name="Search", exact=True).click()
-    expect(page.locator("#id-error")).to_be_visible()
-
-
 def test_destroy_dialog(page):
     page.goto("/targets/catalog/settings/")
     page.get_by_role("link", name="Destroy catalog").click()

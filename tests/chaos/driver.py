@@ -58,6 +58,34 @@ class Scenario:
             _, operation = rollout_start(target=target, config={"env": env}, requested_by="chaos")
             self.operations.append(operation.pk)
 
+    def index_all(self) -> None:
+        """Have every target build an index of a collection that is made for it."""
+        from deployments.collection_jobs import collection_job_start
+
+        for target in self.targets:
+            api = self._api(target)
+            api.collection_create({"name": "docs", "dimension": 8, "auto_index": False})
+            points = [{"id": str(n), "vector": [n % (k + 2) + 1 for k in range(8)]} for n in range(500)]
+            api.call("POST", "collections/docs/points", {"points": points})
+            operation = collection_job_start(
+                target=target, collection="docs", job="index.build", requested_by="chaos"
+            )
+            self.operations.append(operation.pk)
+
+    @staticmethod
+    def _api(target):
+        from deployments.target_api import TargetApi
+
+        return TargetApi(target, subject="chaos")
+
+    def check_indexed(self) -> None:
+        """Each target did one job, whatever died meanwhile, and its index serves."""
+        for target in self.targets:
+            jobs = self._api(target).call("GET", "jobs")["items"]
+            builds = [job["state"] for job in jobs if job["kind"] == "index.build"]
+            assert builds == ["succeeded"], jobs
+            assert self._api(target).index("docs")["state"] == "ready"
+
     def destroy_all(self) -> None:
         from deployments.services import target_destroy, target_update
 
@@ -203,6 +231,9 @@ def kills(stack, chaos: Path) -> None:
     scenario.provision_all()
     scenario.finish("provision")
     scenario.check_running()
+    scenario.index_all()
+    scenario.finish("index build")
+    scenario.check_indexed()
     scenario.roll_out_all(2)
     scenario.finish("rollout")
     scenario.check_running()

@@ -39,7 +39,7 @@ def fleet(db):
     fleet.close()
 
 
-def exposition(good=0, bad=0, fast=0, slow=0, memory=100, collections=(), probes=0):
+def exposition(good=0, bad=0, fast=0, slow=0, memory=100, collections=(), probes=0, noted=None):
     """A replica's /metrics: `fast` requests took at most 10 ms, `slow` ones 100 to 250 ms."""
     lines = [
         "# TYPE aindusdb_api_requests_total counter",
@@ -56,6 +56,8 @@ def exposition(good=0, bad=0, fast=0, slow=0, memory=100, collections=(), probes
         total = fast * 0.005 + slow * 0.2 if route == "query" else probes
         lines.append(f'aindusdb_api_request_duration_seconds_sum{{route="{route}"}} {total}')
         lines.append(f'aindusdb_api_request_duration_seconds_count{{route="{route}"}} {counts[-1]}')
+    for name, count in (noted or {}).items():
+        lines += [f"# TYPE aindusdb_api_{name}_total counter", f"aindusdb_api_{name}_total {count}"]
     lines += ["# TYPE aindusdb_api_resident_memory_bytes gauge"]
     lines += [f"aindusdb_api_resident_memory_bytes {memory}"]
     for kind, place in (("points", 1), ("bytes", 2)):
@@ -94,6 +96,45 @@ def test_deltas_of_scrapes_add_up_without_the_probes(fleet):
     points = MetricPoint.objects.filter(target=target).order_by("at")
     assert all(point.at.timestamp() % 15 == 0 for point in points)
     assert points.last().memory_bytes == 100
+
+
+def strain(target, resolution=15):
+    """(refused, slow) of all points of a resolution."""
+    sums = MetricPoint.objects.filter(target=target, resolution_seconds=resolution)
+    return tuple(sums.aggregate(Sum("refused"), Sum("slow")).values())
+
+
+def test_refused_requests_and_slow_queries(fleet):
+    target, (replica,) = fleet.serving(count=1)
+    names = ("requests_shed", "requests_limited", "queries_slow")
+    scrape(fleet, replica, good=1, fast=1, noted=dict(zip(names, (4, 1, 2), strict=True)))
+    MetricPoint.objects.all().delete()
+    scrape(fleet, replica, 60, good=9, fast=9, noted=dict(zip(names, (100, 5, 3), strict=True)))
+    assert strain(target) == (100, 1)
+    # A restart that only these tell of, then a replica that does not count them.
+    scrape(fleet, replica, 15, good=9, fast=9, noted=dict(zip(names, (2, 0, 0), strict=True)))
+    scrape(fleet, replica, 15, good=9, fast=9)
+    assert strain(target) == (102, 1)
+    rollup.roll_up()
+    rollup.roll_up()
+    assert strain(target, 300) == strain(target, 3600) == (102, 1)
+    now = database_now()
+    points = metrics.series(target, now - timedelta(minutes=10), now + timedelta(minutes=1))["points"]
+    seen = [point for point in points if point["refused_per_second"] is not None]
+    assert max(point["refused_per_second"] for point in seen) > 1
+    assert max(point["slow_per_second"] for point in seen) > 0
+
+
+def test_counters_of_a_former_version_lack_what_it_did_not_count(fleet):
+    target, (replica,) = fleet.serving(count=1)
+    scrape(fleet, replica, good=1, fast=1)
+    state = ScrapeState.objects.get(replica=replica)
+    del state.counters["noted"]
+    state.save()
+    MetricPoint.objects.all().delete()
+    scrape(fleet, replica, 15, good=4, fast=4, noted={"queries_slow": 2})
+    assert totals(target)[0] == 3
+    assert strain(target) == (0, 2)
 
 
 def test_a_restarted_replica_counts_from_zero(fleet):

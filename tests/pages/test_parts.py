@@ -15,7 +15,6 @@ from controlplane.templatetags import pages as tags
 from deployments.models import Target
 from deployments.pages import selectors
 from deployments.pages.operations import steps_of
-from deployments.pages.search import calls, query_body
 from deployments.target_api import TargetApi, TargetUnreachableError
 from tests.pages.conftest import make_operation, make_target
 
@@ -90,19 +89,6 @@ def test_words_of_figures():
     assert tags.percent(0.999999, 3) == "99.999 %"
     assert tags.percent(1.0) == "100 %"
     assert tags.highlight("<b> Fox", "fox") == "&lt;b&gt; <mark>Fox</mark>"
-
-
-def test_query_of_the_search_form():
-    body, errors = query_body({"by": "vector", "vector": "1, 2, 3", "filter": '{"a": 1}', "top_k": "4"})
-    assert (body["vector"], body["filter"], body["top_k"], errors) == ([1, 2, 3], {"a": 1}, 4, {})
-    assert set(query_body({"by": "vector", "vector": "x", "filter": "{", "top_k": "a"})[1]) == {
-        "vector",
-        "filter",
-        "top_k",
-    }
-    shown = calls("http://h/query", {"id": "it's", "exact": True})
-    assert "'\\''" in shown["curl"]
-    compile(shown["python"], "call", "exec")
 
 
 class _Replica(BaseHTTPRequestHandler):

@@ -3,7 +3,7 @@
 from rest_framework import serializers
 
 from controlplane.api.serializers import JsonObject
-from worker.handlers import registered
+from worker.handlers import title_of
 from worker.models import Status
 
 
@@ -20,7 +20,7 @@ class OperationOut(serializers.Serializer):
 
     id = serializers.CharField()
     kind = serializers.CharField(help_text="noun.verb, as target.provision")
-    label = serializers.SerializerMethodField(help_text="The kind in words.")
+    label = serializers.SerializerMethodField(help_text="What it is called in words.")
     subject = serializers.CharField(help_text="What it works on, as target:tgt_...")
     status = serializers.ChoiceField(choices=Status.choices)
     step = serializers.CharField(help_text="The step it stands at or ended in.")
@@ -43,8 +43,7 @@ class OperationOut(serializers.Serializer):
     url = serializers.SerializerMethodField()
 
     def get_label(self, operation) -> str:
-        handler = registered().get(operation.kind)
-        return handler.label if handler else operation.kind
+        return title_of(operation)
 
     def get_error(self, operation) -> OperationError(allow_null=True):
         return OperationError(operation).data if operation.error_code else None

@@ -1,5 +1,6 @@
 """Parts of requests that are given as mappings."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
 from aindusdb_client.encoding import Vector
@@ -7,6 +8,9 @@ from aindusdb_client.encoding import Vector
 Include = (
     list[Literal["metadata", "content", "vector"]] | tuple[Literal["metadata", "content", "vector"], ...]
 )
+Filter = Mapping[str, Any]
+# Stands for a part that stays as it is, where None would take it away.
+KEEP: Any = type("Keep", (), {"__repr__": lambda self: "KEEP"})()
 Recall = float | Literal["exact"]
 
 
@@ -32,11 +36,22 @@ class TextOptions(TypedDict):
     language: str
 
 
+class Fusion(TypedDict, total=False):
+    """How a query by vector and text makes one list of two: by ranks (rrf, with the constant k), or by
+    weighted scores."""
+
+    method: Literal["rrf", "weighted"]
+    k: int
+    vector_weight: float
+
+
 class Query(TypedDict, total=False):
-    """One of several queries: one of `vector` and `id`, and options as Collection.query takes them."""
+    """One of several queries: one of `vector` and `id`, or `text`; options as of Collection.query."""
 
     vector: Vector
     id: str
+    text: str
+    fusion: Fusion
     top_k: int
     namespace: str
     filter: dict[str, Any]
@@ -45,6 +60,16 @@ class Query(TypedDict, total=False):
     exact: bool
     score_threshold: float
     cursor: str
+
+
+class ImportColumns(TypedDict, total=False):
+    """The names of a Parquet file's columns, where they are others."""
+
+    id: str
+    namespace: str
+    vector: str
+    content: str
+    metadata: str
 
 
 class _Id(TypedDict):

@@ -20,12 +20,12 @@ from aindusdb_client.models import (
     build,
 )
 from aindusdb_client.paging import MOST_ITEMS, every
-from aindusdb_client.points import Points
+from aindusdb_client.transfers import Transfers
 from aindusdb_client.transport import given
 from aindusdb_client.waiting import pauses
 
 
-class Collection(Points):
+class Collection(Transfers):
     """A handle of a collection by name, id or alias: made without a request, good in all threads."""
 
     # The collection itself

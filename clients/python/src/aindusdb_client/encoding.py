@@ -66,7 +66,7 @@ def point_of(given: PointLike) -> Point:
     if isinstance(given, Point):
         return given
     if isinstance(given, Mapping):
-        known = {"id", "vector", "content", "metadata", "namespace", "score"}
+        known = {"id", "vector", "content", "metadata", "namespace", "score", "scores"}
         unknown = set(given) - known
         if unknown:
             raise ValueError(f"A point has no {', '.join(sorted(map(str, unknown)))}.")

@@ -1,0 +1,343 @@
+"""The pages of collections, with a vector API that runs."""
+
+import json
+import time
+from urllib.parse import urlencode
+
+import pytest
+from django.utils import timezone
+
+from controlplane.errors import NotFoundError
+from tests.pages.data_plane import *  # noqa: F403
+from worker import engine
+from worker.models import Operation, Status
+
+BASE = "/targets/plane/"
+DOCS = f"{BASE}data/docs/"
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def viewer(signed_in):
+    return signed_in("viewer")
+
+
+@pytest.fixture
+def operator(signed_in):
+    return signed_in("operator")
+
+
+def text_of(answer, status: int = 200) -> str:
+    assert answer.status_code == status, answer.content[-800:]
+    return answer.content.decode()
+
+
+PAGES = [
+    "",
+    "search/",
+    "search/?by=id&id=p01&include=content",
+    "points/",
+    "point/?id=p01",
+    "namespaces/",
+    "picture/",
+    "recall/",
+    "transfer/",
+    "settings/",
+]
+WORK = [
+    "build/",
+    "drop/",
+    "settings/drop-index/",
+    "settings/alias/",
+    "namespaces/delete/?namespace=b",
+    "point/delete/?id=p01",
+]
+POSTS = [
+    "build/",
+    "drop/",
+    "recall/measure/",
+    "transfer/start/",
+    "settings/alias/",
+    "settings/alias/delete/",
+    "settings/auto-index/",
+    "settings/drop-index/",
+    "settings/fields/",
+    "settings/text/",
+    "namespaces/delete/",
+    "point/",
+    "point/delete/",
+]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_everybody_may_look(path, docs, viewer):
+    text = text_of(viewer.get(DOCS + path))
+    assert "<html" in text
+    assert "does not answer" not in text
+
+
+@pytest.mark.parametrize("path", WORK)
+def test_viewers_may_not_change(path, docs, viewer, operator):
+    assert viewer.get(DOCS + path).status_code == 403
+    assert operator.get(DOCS + path).status_code == 200
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_viewers_may_not_send(path, docs, viewer):
+    assert viewer.post(DOCS + path).status_code == 403
+
+
+def test_unknown_collection_and_point(docs, viewer):
+    assert viewer.get(f"{BASE}data/nope/").status_code == 404
+    assert viewer.get(f"{DOCS}point/?id=nope").status_code == 404
+
+
+def test_list_filters_sorts_and_pages(api, docs, viewer):
+    for number in range(27):
+        api.collection_create({"name": f"more-{number:02}", "dimension": 3, "metric": "l2"})
+    text = text_of(viewer.get(f"{BASE}data/"))
+    assert "28 collections" in text
+    assert "more-25" not in text
+    second = text_of(viewer.get(f"{BASE}data/?cursor=25"))
+    assert "more-26" in second
+    by_points = text_of(viewer.get(f"{BASE}data/?sort=-points"))
+    assert by_points.index(">docs<") < by_points.index(">more-00<")
+    assert "1 collection" in text_of(viewer.get(f"{BASE}data/?q=COSINE", headers=HTMX))
+    assert "No collection fits" in text_of(viewer.get(f"{BASE}data/?q=zzz"))
+
+
+def test_no_collections_offer_the_first_step(data_target, viewer, operator):
+    assert "new-collection" not in text_of(viewer.get(f"{BASE}data/"))
+    assert "Make the first collection" in text_of(operator.get(f"{BASE}data/"))
+
+
+def test_create_tells_what_is_wrong_at_its_field(api, docs, operator):
+    form = {
+        "name": "made",
+        "dimension": "3000",
+        "metric": "ip",
+        "index": "hnsw",
+        "precision": "vector",
+        "m": "16",
+        "ef_construction": "64",
+        "auto": "on",
+    }
+    refused = text_of(operator.post(f"{BASE}new-collection/", form, headers=HTMX), 422)
+    assert "use precision halfvec" in refused
+    assert 'id="precision-error"' in refused
+    made = operator.post(f"{BASE}new-collection/", form | {"precision": "halfvec"}, headers=HTMX)
+    assert made["HX-Redirect"] == f"{BASE}data/made/"
+    described = api.collection("made")
+    assert (described["dimension"], described["metric"]) == (3000, "ip")
+    assert described["index"]["options"]["precision"] == "halfvec"
+    again = text_of(
+        operator.post(f"{BASE}new-collection/", form | {"precision": "halfvec"}, headers=HTMX), 422
+    )
+    assert "exists already" in again
+
+
+def test_overview(docs, viewer):
+    text = text_of(viewer.get(DOCS))
+    for shown in ("40", "No index: every search compares all points", "default", "No other name"):
+        assert shown in text
+    assert "<html" not in text_of(viewer.get(DOCS, headers=HTMX))
+
+
+def run(operation):
+    """Advance an operation here to its end."""
+    engine.drain(operation.subject, seconds=60)
+    operation.refresh_from_db()
+    return operation
+
+
+@pytest.mark.django_db(transaction=True)
+def test_index_is_built_in_two_steps(api, docs, operator):
+    form = {"index": "hnsw", "m": "1", "ef_construction": "32", "precision": "vector"}
+    assert "m is between" in text_of(operator.post(f"{DOCS}build/", form, headers=HTMX), 422)
+    needs = text_of(operator.post(f"{DOCS}build/", form | {"m": "8"}, headers=HTMX))
+    assert "Memory needed" in needs
+    assert "fits in the memory" in needs
+    assert not Operation.objects.filter(kind="collection.job").exists()
+    sent = operator.post(f"{DOCS}build/", form | {"m": "8", "step": "build"}, headers=HTMX)
+    operation = Operation.objects.get(kind="collection.job")
+    assert sent["HX-Redirect"] == f"/operations/{operation.pk}/"
+    assert run(operation).status == Status.SUCCEEDED, operation.error
+    assert api.index("docs")["built"]["m"] == 8
+    text = text_of(operator.get(DOCS))
+    assert "Index build of docs" in text
+    assert "Index build of docs on plane" in text_of(operator.get(f"/operations/{operation.pk}/"))
+    assert "Index build" in text_of(operator.get(f"{BASE}jobs/"))
+    operator.post(f"{DOCS}settings/drop-index/")
+    assert api.index("docs")["state"] == "none"
+
+
+def test_settings_change_the_collection(api, docs, operator):
+    operator.post(f"{DOCS}settings/auto-index/", {"auto": "on"})
+    assert api.index("docs")["auto"] is True
+    shown = text_of(operator.get(f"{DOCS}settings/"))
+    assert "Build only when asked" in shown
+
+
+def test_aliases_are_made_switched_and_taken_away(api, docs, operator):
+    api.collection_create({"name": "new", "dimension": 2})
+    made = operator.post(f"{DOCS}settings/alias/", {"alias": "live"}, headers=HTMX)
+    assert made["HX-Redirect"] == f"{DOCS}settings/"
+    assert "live" in text_of(operator.get(f"{DOCS}settings/"))
+    assert "Alias of" in text_of(operator.get(f"{BASE}data/live/"))
+    asked = text_of(operator.post(f"{BASE}data/new/settings/alias/", {"alias": "live"}, headers=HTMX), 422)
+    assert "live stands for docs now" in asked
+    operator.post(f"{BASE}data/new/settings/alias/", {"alias": "live", "switch": "live"}, headers=HTMX)
+    assert api.collection("live")["name"] == "new"
+    wrong = text_of(operator.post(f"{DOCS}settings/alias/", {"alias": "no/name"}, headers=HTMX), 422)
+    assert 'id="alias-error"' in wrong
+    operator.post(f"{BASE}data/new/settings/alias/delete/", {"alias": "live"})
+    with pytest.raises(NotFoundError):
+        api.collection("live")
+
+
+def test_namespaces(api, docs, operator):
+    text = text_of(operator.get(f"{DOCS}namespaces/"))
+    assert "(unnamed)" in text
+    assert ">b<" in text
+    assert "No namespace begins with" in text_of(operator.get(f"{DOCS}namespaces/?q=zz"))
+    assert "10 points" in text_of(operator.get(f"{DOCS}namespaces/delete/?namespace=b", headers=HTMX))
+    wrong = operator.post(f"{DOCS}namespaces/delete/", {"namespace": "b", "confirm": "c"}, headers=HTMX)
+    assert "Type b to delete it" in text_of(wrong, 422)
+    operator.post(f"{DOCS}namespaces/delete/", {"namespace": "b", "confirm": "b"})
+    operator.post(f"{DOCS}namespaces/delete/", {"namespace": "", "confirm": "default"})
+    assert api.call("GET", "collections/docs/namespaces")["items"] == []
+
+
+def test_points_by_pages_and_filter(docs, viewer):
+    text = text_of(viewer.get(f"{DOCS}points/"))
+    assert "p00" in text
+    assert "p39" not in text
+    assert "40 points" in text
+    narrowed = urlencode({"filter": '{"year": {"$gte": 2036}}', "namespace": "b"})
+    found = text_of(viewer.get(f"{DOCS}points/?{narrowed}"))
+    assert "4 points match" in found
+    assert "p39" in found
+    assert "p35" not in found
+    fields = json.loads(text.partition('id="filter-fields"')[2].partition(">")[2].partition("</script>")[0])
+    assert {one["name"]: one["type"] for one in fields} == {"section": "text", "year": "number"}
+    only = text_of(viewer.get(f"{DOCS}points/?namespace=-"))
+    assert "30 points match" in only
+    assert "This is not JSON" in text_of(viewer.get(f"{DOCS}points/?filter=%7B"))
+    refused = text_of(viewer.get(f"{DOCS}points/?filter=%7B%22a%22%3A%7B%22%24near%22%3A1%7D%7D"))
+    assert 'id="filter-error"' in refused
+
+
+def test_point_is_looked_at_changed_and_deleted(api, docs, operator):
+    text = text_of(operator.get(f"{DOCS}point/?id=p31&namespace=b"))
+    assert "text number 31" in text
+    assert "<rect" in text
+    form = {"id": "p31", "namespace": "b", "metadata": '{"section": "new"}', "content": "other"}
+    assert operator.post(f"{DOCS}point/", form).status_code == 302
+    found = api.call("POST", "collections/docs/fetch", {"ids": ["p31"], "namespace": "b"})["points"][0]
+    assert found["metadata"] == {"section": "new"}
+    assert found["content"] == "other"
+    for wrong in ("{", "[1]"):
+        refused = text_of(operator.post(f"{DOCS}point/", form | {"metadata": wrong}), 422)
+        assert 'id="metadata-error"' in refused
+        assert "other" in refused
+    assert operator.post(f"{DOCS}point/delete/", form | {"confirm": "p3"}).status_code == 422
+    assert operator.post(f"{DOCS}point/delete/", form | {"confirm": "p31"}).status_code == 302
+    assert operator.get(f"{DOCS}point/?id=p31&namespace=b").status_code == 404
+
+
+def test_search_shows_results_timings_and_the_call(docs, viewer):
+    query = urlencode(
+        {"by": "vector", "vector": "[1, 3]", "top_k": 3, "filter": '{"section": "net"}', "recall": "exact"}
+    )
+    text = text_of(viewer.get(f"{DOCS}search/?{query}&include=content&include=metadata&include=vector"))
+    assert text.index("p03") < text.index("p05")
+    for shown in (
+        "Round trip",
+        "On the target",
+        "Exact: every matching point",
+        "text number 3",
+        "year: 2003",
+    ):
+        assert shown in text
+    assert "there may be" in text
+    assert "Next page" in text
+    assert "targets/plane/vectors/collections/docs/query" in text
+    following = text.partition('rel="next"')[0].rpartition('href="')[2].partition('"')[0]
+    second = text_of(viewer.get(f"{DOCS}search/{following.replace('&amp;', '&')}"))
+    assert "p03</code>" not in second
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("by=vector&vector=1,2,3", "vector"),
+        ("by=id&id=nope", "id"),
+        ("by=id&id=p01&filter=%7B%22%24no%22%3A1%7D", "filter"),
+        ("by=id&id=p01&top_k=0", "top"),
+    ],
+)
+def test_search_tells_what_the_target_refused(query, field, docs, viewer):
+    assert f'id="{field}-error"' in text_of(viewer.get(f"{DOCS}search/?{query}"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_recall_is_measured_and_shown(api, docs, operator):
+    assert "Not measured yet" in text_of(operator.get(f"{DOCS}recall/"))
+    assert "—" in text_of(operator.get(f"{DOCS}latest-recall/"))
+    api.index_build("docs", {})
+    deadline = time.monotonic() + 30
+    while api.index("docs")["state"] != "ready":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    answer = operator.post(f"{DOCS}recall/measure/", {"queries": "20", "k": "5"})
+    operation = Operation.objects.get(kind="collection.job")
+    assert answer["Location"] == f"/operations/{operation.pk}/"
+    assert operator.post(f"{DOCS}recall/measure/", {})["Location"] == answer["Location"]
+    assert run(operation).status == Status.SUCCEEDED, operation.error
+    text = text_of(operator.get(f"{DOCS}recall/"))
+    assert 'id="recall-data"' in text
+    assert "100 %" in text
+    assert "100 %" in text_of(operator.get(f"{DOCS}latest-recall/"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_import_that_the_target_refuses_is_told(docs, operator):
+    form = {
+        "place": "path",
+        "address": "/etc/passwd",
+        "format": "ndjson",
+        "namespace": "",
+        "on_error": "skip",
+    }
+    answer = operator.post(f"{DOCS}transfer/start/", form)
+    operation = Operation.objects.get(kind="collection.job")
+    assert answer["Location"] == f"{DOCS}transfer/?operation={operation.pk}#work"
+    assert operation.input["body"] == {"path": "/etc/passwd", "format": "ndjson", "on_error": "skip"}
+    assert run(operation).status == Status.FAILED
+    shown = operator.get(f"{DOCS}transfer/{operation.pk}/")
+    assert shown.status_code == 286
+    assert operation.error in shown.content.decode()
+    assert "Import into docs" in text_of(operator.get(f"{DOCS}transfer/"))
+    told = operator.post(f"{DOCS}transfer/start/", form, headers={"Accept": "application/json"}).json()
+    assert told["address"].endswith("#work")
+
+
+def test_drop_needs_the_name(api, docs, operator):
+    assert "40 points" in text_of(operator.get(f"{DOCS}drop/", headers=HTMX))
+    assert operator.post(f"{DOCS}drop/", {"confirm": "doc"}).status_code == 422
+    assert operator.post(f"{DOCS}drop/", {"confirm": "docs"})["Location"] == f"{BASE}data/"
+    with pytest.raises(NotFoundError):
+        api.collection("docs")
+
+
+def test_a_target_away_is_told_on_every_page(docs, data_target, viewer, operator):
+    data_target.replicas.update(status="stopped", stopped_at=timezone.now())
+    for path in PAGES:
+        assert "does not answer" in text_of(viewer.get(DOCS + path)), path
+    for path in WORK:
+        assert "does not answer" in text_of(operator.get(DOCS + path)), path
+    for path in (f"{BASE}data/", f"{BASE}jobs/"):
+        assert "does not answer" in text_of(viewer.get(path)), path
+    data_target.replicas.filter(pk=data_target.replicas.order_by("pk").first().pk).update(
+        status="ready", stopped_at=None
+    )
