@@ -1,5 +1,4 @@
-"""Environments of the vendors' clients and of the bench's rivals, made when first needed and kept in the user's
-cache.
+"""Environments of vendors' clients and of the bench's rivals, made when first needed, in the user's cache.
 
 An environment belongs to the very text of its pinned requirements: another pin, another folder.
 """
