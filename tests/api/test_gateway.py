@@ -269,8 +269,11 @@ async def test_killed_and_replaced_under_load_without_a_failure(call, upstreams,
 
     loads = [asyncio.create_task(load()) for _ in range(8)]
     for _ in range(3):
-        await asyncio.sleep(0.2)
         port = upstreams[0].port
+        async with asyncio.timeout(30):
+            # It is left out for a while after it could not be reached.
+            while not upstreams[0].runner.server.connections:
+                await asyncio.sleep(0.01)
         upstreams[0].runner.server.connections[0].transport.abort()
         await upstreams[0].stop()
         await asyncio.sleep(0.3)
