@@ -7,6 +7,7 @@ import struct
 import msgspec
 import orjson
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from controlplane.errors import InvalidError, NotFoundError
 from vectors import vectors
@@ -152,6 +153,8 @@ def points_upsert(connection: Connection, collection: Collection, *, namespace: 
     if not rows:
         return 0
     least = vectors.NORM_LEAST if collection.metric == "cosine" else 0
+    # Commits empty the staging table; within a transaction of the caller's another batch may follow.
+    within = connection.pg.transaction_status == TransactionStatus.INTRANS
     # The index is made later, of many rows at once: none may be there that it would refuse.
     fits = " AND embedding::halfvec IS NOT NULL" if collection.half else ""
     try:
@@ -179,6 +182,8 @@ def points_upsert(connection: Connection, collection: Collection, *, namespace: 
             )
             if result.command_tuples != len(rows):
                 raise located(batch, order, collection, None)
+            if within:
+                connection.simple("TRUNCATE pg_temp.vectors_staging")
         connection.staging = True
     except (
         psycopg.DataError,
@@ -230,7 +235,9 @@ def located(batch: Batch, order: list[int], collection: Collection, error) -> In
 def columns(include) -> str:
     """SQL of the parts asked for, after the leading ones; vectors as text, which is JSON."""
     return "".join(
-        {"metadata": ", metadata::text", "content": ", content", "vector": ", embedding::text"}[name]
+        {"metadata": ", metadata::text", "content": ", content", "vector": ", embedding::text AS vector"}[
+            name
+        ]
         for name in include
     )
 
