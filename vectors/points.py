@@ -235,7 +235,9 @@ def located(batch: Batch, order: list[int], collection: Collection, error) -> In
 def columns(include) -> str:
     """SQL of the parts asked for, after the leading ones; vectors as text, which is JSON."""
     return "".join(
-        {"metadata": ", metadata::text", "content": ", content", "vector": ", embedding::text"}[name]
+        {"metadata": ", metadata::text", "content": ", content", "vector": ", embedding::text AS vector"}[
+            name
+        ]
         for name in include
     )
 

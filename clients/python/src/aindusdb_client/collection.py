@@ -13,6 +13,7 @@ from aindusdb_client.models import (
     CollectionStats,
     Deleted,
     IndexInfo,
+    IndexJob,
     Job,
     Namespace,
     Page,
@@ -101,10 +102,10 @@ class Collection(Transfers):
         m: int | None = None,
         ef_construction: int | None = None,
         precision: Literal["vector", "halfvec"] | None = None,
-    ) -> Job:
+    ) -> IndexJob:
         """Begin to build an index while reads and writes go on; ConflictError while another is built."""
         body = given(type=type, m=m, ef_construction=ef_construction, precision=precision)
-        return build(Job, self._call(endpoints.INDEX_BUILD, body))
+        return build(IndexJob, self._call(endpoints.INDEX_BUILD, body))
 
     @calls(endpoints.INDEX_DELETE)
     def index_delete(self) -> None:
