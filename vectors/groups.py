@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import orjson
 
-from vectors import fields, search, slow
+from vectors import fields, search, slow, widths
 from vectors.clauses import Clause, clause_of, text_array
 from vectors.collections import Collection
 from vectors.database import Connection
@@ -59,16 +59,19 @@ def points_query_groups(
         share = search.matching_share(connection, collection, namespace, clause)
     if spans:
         conditions, arguments, formats = selecting(clause)
-        plan = "hnsw"
-        connection.set_ef(ef)
+        plan = collection.index_type
+        widths.set_width(connection, collection, ef)
         more = f", ({value})::text AS value{columns(include)}"
         result = connection.run(
-            search.nearest_sql(collection, spans, more, conditions, wanted), arguments, formats, prepare=False
+            search.nearest_sql(collection, spans, more, conditions, wanted, ef),
+            arguments,
+            formats,
+            prepare=False,
         )
         if search.complete(result, spans, wanted):
             groups = grouped(result, collection, include, top_k, group_size, wanted)
         if groups is None or len(groups) < top_k or any(len(g["matches"]) < group_size for g in groups):
-            plan, groups = "hnsw+exact", None
+            plan, groups = f"{plan}+exact", None
     if groups is None:
         names = "".join(f", {name}" for name in include)
         if declared:
@@ -87,7 +90,7 @@ def points_query_groups(
             prepare=False,
         )
         groups = grouped(result, collection, include, top_k, group_size)
-    candidates = result.ntuples if plan == "hnsw" else max(collection.rows, result.ntuples)
+    candidates = result.ntuples if plan == collection.index_type else max(collection.rows, result.ntuples)
     exhausted = len(groups) < top_k
     if score_threshold is not None:
         for group in groups:

@@ -18,7 +18,7 @@ import orjson
 import psycopg
 
 from controlplane.errors import ProblemError
-from vectors import bodies, collections, database, points, queries, search, slow, vectors
+from vectors import bodies, collections, database, points, queries, search, slow, vectors, widths
 
 FIELDS = frozenset(("vector", "top_k", "namespace", "include", "recall"))
 FORMATS = (1, 0)
@@ -34,6 +34,7 @@ class Plan(NamedTuple):
     """How one collection is asked with certain options, for as long as what is known of it is fresh."""
 
     statement: str
+    kind: str
     ef: int
     # For each span of the statement how many rows it must give; None: any number.
     wanted: tuple[int | None, ...]
@@ -62,6 +63,8 @@ def answered(name: str, raw: bytes) -> bytes | None:
         collection = collections.collection_get(name)
         # 10.0 equals 10 and is no top_k.
         plan = collection.plans.get(key) if type(top_k) is int else None
+        if collection.bits:
+            return None
         packed = vectors.packed(values, collection.dimension)
         if not vectors.NORM_LEAST <= math.hypot(*values) <= vectors.NORM_MOST:
             return None
@@ -75,7 +78,7 @@ def answered(name: str, raw: bytes) -> bytes | None:
             plan = planned(connection, collection, body, key)
             if plan is None:
                 return None
-        connection.set_ef(plan.ef)
+        widths.set_width(connection, collection, plan.ef)
         result = connection.run(plan.statement, (packed, plan.namespace), FORMATS)
         count = result.ntuples
         if count < plan.top_k:
@@ -115,7 +118,7 @@ def answered(name: str, raw: bytes) -> bytes | None:
     return orjson.dumps(
         {
             "matches": matches,
-            "plan": "hnsw",
+            "plan": plan.kind,
             "ef": plan.ef,
             "candidates": max(plan.candidates, count),
             "exhausted": False,
@@ -137,7 +140,7 @@ def note(connection, collection, plan: Plan, seconds: float, *, answered: bool) 
     """Hand a slow query over to their log."""
     query = {"namespace": plan.namespace.decode(), "top_k": plan.top_k, "recall": plan.recall}
     found = {
-        "plan": "hnsw",
+        "plan": plan.kind,
         "ef": plan.ef,
         "candidates": plan.candidates,
         "matches": range(plan.top_k),
@@ -170,6 +173,7 @@ def planned(connection, collection, body: dict, key: tuple) -> Plan | None:
         return None
     plan = Plan(
         statement=found.statement,
+        kind=collection.index_type,
         ef=found.ef,
         wanted=tuple(None if span.exact else query.top_k for span in found.spans),
         candidates=search.scanned(collection, found.spans, found.ef, 0),

@@ -24,6 +24,7 @@ from vectors import (
     search,
     text,
     vectors,
+    widths,
 )
 from vectors.search import Place
 
@@ -184,7 +185,7 @@ def check_options(query, at: str) -> None:
         raise InvalidError(f"top_k is between 1 and {settings.VECTORS['max_top_k']}.", field=f"{at}top_k")
     if "\0" in query.namespace:
         raise InvalidError("Texts must not hold the character NUL.", field=f"{at}namespace")
-    if query.recall not in search.RECALLS:
+    if query.recall not in widths.RECALLS:
         raise InvalidError(
             'recall is 0.95, 0.99 or "exact"; leave it out for the default of about 0.99.',
             field=f"{at}recall",
