@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from controlplane import ids
 from controlplane.errors import ConflictError, InvalidError, NotFoundError
-from vectors import database, declared, fields, kinds, segments, words
+from vectors import bits, database, declared, fields, kinds, segments, vectors, words
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 CACHE_SECONDS = 1.0
@@ -64,6 +64,11 @@ class Collection:
     def bits(self) -> bool:
         """Whether its vectors are of bits."""
         return kinds.METRICS[self.metric].form == "bit"
+
+    @property
+    def form(self):
+        """The module that packs and unpacks its vectors."""
+        return bits if self.bits else vectors
 
     @property
     def half(self) -> bool:

@@ -90,7 +90,8 @@ class Connection:
         self._serial = 0
         self._ef = 0
         self._probes = 0
-        self.staging = False
+        # The forms of vectors that there is a staging table of.
+        self.staging: set = set()
         # The statement that ran last, for the log of slow queries; whether that looks at all.
         self.last: tuple | None = None
         self.watched = True

@@ -61,7 +61,7 @@ def points_query_groups(
         conditions, arguments, formats = selecting(clause)
         plan = collection.index_type
         widths.set_width(connection, collection, ef)
-        more = f", ({value})::text AS value{columns(include)}"
+        more = f", ({value})::text AS value{columns(include, collection)}"
         result = connection.run(
             search.nearest_sql(collection, spans, more, conditions, wanted, ef),
             arguments,
@@ -81,8 +81,9 @@ def points_query_groups(
         result = connection.run(
             f"SELECT id, distance, value::text{names} FROM (SELECT *, row_number() OVER nearest AS rank,"
             " first_value(distance) OVER nearest AS best, first_value(id) OVER nearest AS best_id"
-            f" FROM (SELECT id, {collection.distance('$1')} AS distance, {value} AS value{columns(include)}"
-            f" FROM {collection.table} WHERE {conditions}) points"
+            f" FROM (SELECT id, {collection.distance('$1')} AS distance,"
+            f" {value} AS value{columns(include, collection)} FROM {collection.table}"
+            f" WHERE {conditions}) points"
             " WINDOW nearest AS (PARTITION BY value ORDER BY distance, id)) ranked"
             f" WHERE rank <= {group_size} ORDER BY best, best_id, rank LIMIT {top_k * group_size}",
             arguments,

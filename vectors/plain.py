@@ -63,8 +63,6 @@ def answered(name: str, raw: bytes) -> bytes | None:
         collection = collections.collection_get(name)
         # 10.0 equals 10 and is no top_k.
         plan = collection.plans.get(key) if type(top_k) is int else None
-        if collection.bits:
-            return None
         packed = vectors.packed(values, collection.dimension)
         if not vectors.NORM_LEAST <= math.hypot(*values) <= vectors.NORM_MOST:
             return None
@@ -152,6 +150,8 @@ def note(connection, collection, plan: Plan, seconds: float, *, answered: bool) 
 
 def planned(connection, collection, body: dict, key: tuple) -> Plan | None:
     """The plan of a body's options, kept with the collection; None when they are wrong, or no graph helps."""
+    if collection.bits:
+        return None
     try:
         options = {name: value for name, value in body.items() if name != "vector"}
         query = msgspec.convert(options, bodies.OneQuery)

@@ -149,7 +149,7 @@ def graph_of(
     spans, ef = spans_of(collection, share, top_k, False, recall)
     if not spans:
         return None
-    statement = nearest_sql(collection, spans, columns(include), "namespace = $2", top_k, ef)
+    statement = nearest_sql(collection, spans, columns(include, collection), "namespace = $2", top_k, ef)
     return Graph(statement, ef, spans, share.all)
 
 
@@ -254,7 +254,7 @@ def run(
         if after is not None:
             first = len(parameters) + 3
             conditions += f" AND ({collection.distance('$1')}, id) > (${first}::float8, ${first + 1})"
-        statement = nearest_sql(collection, spans, columns(include), conditions, limit, width)
+        statement = nearest_sql(collection, spans, columns(include, collection), conditions, limit, width)
         if len(collection.statements) > 500:
             collection.statements.clear()
         collection.statements[key] = statement

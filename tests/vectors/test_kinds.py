@@ -1,6 +1,7 @@
 """Every index that pgvector has for every metric: its recall against exact search, and what is refused."""
 
 import base64
+import json
 
 import numpy as np
 import pytest
@@ -188,3 +189,157 @@ def test_every_index_there_is_can_be_built_and_no_other(pool):
         if not kinds.quantized(metric, {"precision": precision})
     }
     assert served == {(kind, name.removesuffix("_ops") + "_ops") for kind, name in rows}
+
+
+BITS = 120
+
+
+def bit_vectors(seed=1, count=COUNT, dimension=BITS):
+    """Vectors of bits in clusters, as rows of 0 and 1."""
+    random = np.random.default_rng(seed)
+    centres = random.integers(0, 2, (20, dimension))
+    flipped = random.random((count, dimension)) < 0.15
+    return np.where(flipped, 1, 0) ^ centres[random.integers(0, 20, count)]
+
+
+def distances(bits, one, metric):
+    """Distances of rows to one, computed plainly."""
+    if metric == "hamming":
+        return (bits != one).sum(1).astype(float)
+    both, either = (bits & one).sum(1), (bits | one).sum(1)
+    return 1 - both / either
+
+
+def packed(rows) -> str:
+    return base64.b64encode(np.packbits(rows, axis=-1).tobytes()).decode()
+
+
+def upsert_bits(client, name, rows):
+    body = {"ids": [str(at) for at in range(len(rows))], "vectors_b64": packed(rows)}
+    assert client.post(f"collections/{name}/points", body).json["upserted"] == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind"),
+    [("hamming", "hnsw"), ("hamming", "ivfflat"), ("jaccard", "hnsw"), ("jaccard", "flat")],
+)
+def test_recall_of_bits(client, collection, runner, scanning_is_dear, metric, kind):
+    name = collection(BITS, metric, index={"type": kind}, auto_index=False)
+    assert client.get(f"collections/{name}").json["index"]["options"]["precision"] == "bit"
+    rows = bit_vectors(count=COUNT + 20)
+    stored, queries = rows[:COUNT], rows[COUNT:]
+    upsert_bits(client, name, stored)
+    if kind != "flat":
+        client.post(f"collections/{name}/index")
+        runner()
+        assert client.get(f"collections/{name}/index").json["state"] == "ready"
+        collections.collection_forget()
+    shares = []
+    for one in queries:
+        expected = distances(stored, one, metric)
+        answer = query(client, name, one.tolist())
+        assert answer["plan"] == ("exact" if kind == "flat" else kind)
+        for match in answer["matches"]:
+            assert match["score"] == pytest.approx(expected[int(match["id"])])
+        scores = [match["score"] for match in answer["matches"]]
+        assert scores == sorted(scores)
+        # Many are equally near: as near as the tenth counts.
+        tenth = np.sort(expected)[TOP_K - 1]
+        shares.append(sum(score <= tenth + 1e-9 for score in scores) / TOP_K)
+        assert len(ids(answer)) == TOP_K
+    assert np.mean(shares) >= (1 if kind == "flat" else 0.95)
+    near = query(client, name, queries[0].tolist(), score_threshold=float(scores[0]))["matches"]
+    assert all(match["score"] <= scores[0] for match in near)
+
+
+def test_the_life_of_bits(client, collection):
+    name = collection(12, "hamming")
+    path = f"collections/{name}"
+    one, two = [1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1], [0] * 12
+    points = [{"id": "one", "vector": one}, {"id": "two", "vector_b64": packed(np.array(two))}]
+    assert client.post(f"{path}/points", {"points": points}).json["upserted"] == 2
+
+    def stored():
+        body = {"ids": ["one", "two"], "include": ["vector"]}
+        return [point["vector"] for point in client.post(f"{path}/fetch", body).json["points"]]
+
+    assert stored() == [one, two]
+    answer = client.post(f"{path}/query", {"vector_b64": packed(np.array(one)), "include": ["vector"]}).json
+    assert [(match["id"], match["score"], match["vector"]) for match in answer["matches"]] == [
+        ("one", 0, one),
+        ("two", 3, two),
+    ]
+    assert client.post(f"{path}/query", {"id": "two"}).json["matches"][0]["id"] == "two"
+    grouped = client.post(f"{path}/query", {"id": "two", "group_by": "x", "include": ["vector"]})
+    assert grouped.json["groups"] == []
+    assert client.post(f"{path}/update", {"ids": ["two"], "vector": one}).json["updated"] == 1
+    assert stored() == [one, one]
+    lines = [{"id": "two", "vector": two}, {"id": "bad", "vector": [2, *two[1:]]}]
+    line = "\n".join(map(json.dumps, lines)).encode()
+    streamed = client.post(f"{path}/points", raw=line, headers={"Content-Type": "application/x-ndjson"})
+    assert b'"upserted":1,"failed":1' in streamed.body
+    assert stored() == [one, two]
+    scrolled = client.post(f"{path}/scroll", {"include": ["vector"]}).json["points"]
+    assert [point["vector"] for point in scrolled] == [one, two]
+    assert client.get(f"{path}/projection").json["total"] == 2
+    assert client.post(f"{path}/recommend", {"positive": ["one"]}).status == 422
+
+
+@pytest.mark.parametrize(
+    ("vector", "code"),
+    [
+        ([1] * 7, "wrong_dimension"),
+        ([1] * 9, "wrong_dimension"),
+        ([0.5] + [0] * 7, "not_a_bit"),
+        ([2] + [0] * 7, "not_a_bit"),
+        ([-1] + [0] * 7, "not_a_bit"),
+    ],
+)
+def test_what_is_no_vector_of_bits(client, collection, vector, code):
+    name = collection(8, "jaccard")
+    for path, body in (
+        ("points", {"points": [{"id": "a", "vector": vector}]}),
+        ("query", {"vector": vector}),
+    ):
+        refused = client.post(f"collections/{name}/{path}", body)
+        assert (refused.status, refused.json["errors"][0]["code"]) == (422, code)
+    for given in ("AAA=", "", "!", "AAAA"):
+        refused = client.post(f"collections/{name}/query", {"vector_b64": given})
+        assert refused.status == 422
+        refused = client.post(f"collections/{name}/points", {"ids": ["a"], "vectors_b64": given})
+        assert refused.status == 422
+
+
+def test_as_many_bits_as_an_index_takes(client, collection, runner):
+    name = collection(64_000, "hamming")
+    rows = np.random.default_rng(1).integers(0, 2, (30, 64_000))
+    upsert_bits(client, name, rows)
+    client.post(f"collections/{name}/index")
+    runner()
+    assert client.get(f"collections/{name}/index").json["state"] == "ready"
+    answer = client.post(f"collections/{name}/query", {"vector_b64": packed(rows[7]), "top_k": 2}).json
+    assert (answer["matches"][0]["id"], answer["matches"][0]["score"]) == ("7", 0)
+
+
+@pytest.mark.parametrize("format", ["ndjson", "parquet"])
+def test_bits_leave_and_come_back(client, collection, runner, format, tmp_path, settings):
+    settings.VECTORS = settings.VECTORS | {"transfer_paths": [str(tmp_path)]}
+    there, back = collection(13, "jaccard"), collection(13, "jaccard")
+    rows = bit_vectors(count=50, dimension=13)
+    upsert_bits(client, there, rows)
+    place = str(tmp_path / f"out.{format}")
+    job = client.post(f"collections/{there}/export", {"path": place, "format": format})
+    assert job.status == 202, job
+    runner()
+    done = client.get(f"jobs/{job.json['id']}").json
+    assert (done["state"], done["error"]) == ("succeeded", "")
+    job = client.post(f"collections/{back}/import", {"path": place, "format": format})
+    assert job.status == 202, job
+    runner()
+    done = client.get(f"jobs/{job.json['id']}").json
+    assert (done["state"], done["error"]) == ("succeeded", "")
+    for name in (there, back):
+        scrolled = client.post(f"collections/{name}/scroll", {"include": ["vector"]}).json["points"]
+        assert {point["id"]: point["vector"] for point in scrolled} == {
+            str(at): row.tolist() for at, row in enumerate(rows)
+        }

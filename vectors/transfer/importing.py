@@ -142,7 +142,7 @@ class Importer:
                 raise CancelledError from None
             except (psycopg.OperationalError, UnavailableError):
                 # Deadlocks, a statement that waited too long, a connection that was lost: all is as before.
-                self.connection.staging = False
+                self.connection.staging.clear()
                 if attempt == TRIES:
                     raise
                 # When the database itself is away, the runner begins again once it is back.
@@ -186,7 +186,7 @@ class Importer:
             points.points_upsert(self.connection, collection, namespace=namespace, batch=batch_of(rows))
             # The staging table is emptied by commits, and there may be another namespace in this transaction.
             if rows:
-                self.connection.simple("TRUNCATE pg_temp.vectors_staging")
+                self.connection.simple(f"TRUNCATE {points.staging_of(collection)}")
             return rows, wrong
         except InvalidError as refused:
             if len(rows) == 1:
