@@ -78,7 +78,7 @@ VECTORS = {
     ),
     "queue_ms": env.integer(
         "AINDUS_QUEUE_MS",
-        500,
+        250,
         least=1,
         doc="How long a read is left to wait at most before 429; other calls ten times as long.",
     ),

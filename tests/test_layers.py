@@ -14,7 +14,7 @@ ALLOWED = {
     "costs": {"controlplane", "worker", "deployments"},
     "vectors": {"controlplane"},
 }
-VECTORS_MAY_USE = {"errors", "ids", "env", "database", "log"}
+VECTORS_MAY_USE = {"errors", "dialects", "ids", "env", "database", "log"}
 CLOUD_SDKS = ("boto3", "botocore", "azure", "google", "kubernetes")
 
 

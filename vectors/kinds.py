@@ -74,10 +74,15 @@ def options(
         )
     if found.get("lists") is not None and not 1 <= found["lists"] <= LISTS_MOST:
         raise InvalidError(f"lists is between 1 and {LISTS_MOST}.", field=f"{at}.lists")
-    if found["type"] != "ivfflat":
-        found.pop("lists", None)
-    else:
+    if found["type"] == "ivfflat":
         found.setdefault("lists", None)
+        for name in ("m", "ef_construction"):
+            if (given or {}).get(name) is not None:
+                raise InvalidError(f"{name} is an option of hnsw.", field=f"{at}.{name}")
+    elif (given or {}).get("lists") is not None:
+        raise InvalidError("lists is an option of ivfflat.", field=f"{at}.lists")
+    else:
+        found.pop("lists", None)
     if found["type"] != "flat":
         indexable(found, metric, dimension, f"{at}.")
     return found

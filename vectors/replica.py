@@ -103,6 +103,12 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
+def child_environment() -> dict[str, str]:
+    """The environment of another process of this installation, which is first among what Python imports."""
+    paths = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
 class RunnerProcess:
     """The child that does the jobs, started again when it dies."""
 
@@ -121,7 +127,7 @@ class RunnerProcess:
             started = time.monotonic()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "django", "vectors_runner", "--parent", str(os.getpid())],
-                env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
+                env=child_environment(),
                 stdin=subprocess.DEVNULL,
             )
             self.process.wait()

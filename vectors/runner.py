@@ -22,6 +22,7 @@ from controlplane.errors import ProblemError
 from vectors import database, recalls, replica
 from vectors.declarations import DECLARE
 from vectors.indexes import BUILD, MERGE
+from vectors.jobs import records
 from vectors.jobs.schedule import Schedule
 from vectors.jobs.work import CancelledError, FailedError, Work
 from vectors.transfer.uploads import Expiry
@@ -76,6 +77,7 @@ class Runner:
         )
         self.recalls = recalls.Schedule(recall_hours)
         self.uploads = Expiry()
+        self.jobs = records.Pruning()
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
     def connect(self) -> psycopg.Connection:
@@ -117,10 +119,11 @@ class Runner:
         return self.run_due(db)
 
     def queue_due(self, db: psycopg.Connection) -> None:
-        """Queue what is due by itself, and delete uploads that have expired."""
+        """Queue what is due by itself, delete uploads that have expired and jobs long past."""
         self.schedule.queue_due(db)
         self.recalls.queue_due(db)
         self.uploads.expire_due(db)
+        self.jobs.prune_due(db)
 
     def run_due(self, db: psycopg.Connection) -> bool:
         """Do one job of the lane, if there is one."""

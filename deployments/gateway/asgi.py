@@ -10,12 +10,12 @@ from urllib.parse import quote
 
 import orjson
 
-from controlplane import ids
+from controlplane import dialects, ids
 from controlplane.api.errors import CONTENT_TYPE, problem_headers, problem_of
 from controlplane.errors import ProblemError, UnavailableError
 from controlplane.middleware import ACCEPTED
 from deployments.gateway import callers, forward
-from deployments.gateway.calls import PREFIX, Call, call_of
+from deployments.gateway.calls import PREFIX, Call, call_of, dialect_of
 from deployments.gateway.replicas import Table
 
 log = logging.getLogger(__name__)
@@ -84,13 +84,13 @@ class Gateway:
                 raise
             problem = problem_of(error, request_id)
             state["status"] = problem.status
-            await _send_problem(send, problem, request_id)
+            await _send_problem(send, problem, request_id, dialect_of(raw_path_of(scope)))
         finally:
             forward.REQUESTS.labels(state["target"], state["kind"], str(state["status"])).inc()
 
     async def _serve(self, scope, receive, send, headers, request_id, state, began) -> None:
         method = scope["method"]
-        call = call_of(method, scope.get("raw_path") or quote(scope["path"]).encode())
+        call = call_of(method, raw_path_of(scope))
         state["kind"] = call.kind
         actor = await callers.caller(scope, headers)
         resources = self.resources
@@ -106,6 +106,8 @@ class Gateway:
             )
         token = callers.target_token(entry.target_id, entry.jwt_secret, actor)
         outgoing = _forwarded_headers(scope, headers, request_id, token)
+        if call.root:
+            outgoing["X-Forwarded-Prefix"] = headers.get("x-forwarded-prefix", "").rstrip("/") + call.root
         query = quote(scope.get("query_string", b""), safe=_QUERY_SAFE)
         body, held = await _read_body(receive, headers, resources)
         resources.buffered_bytes += held
@@ -128,6 +130,11 @@ class Gateway:
             for name, value in answer.headers
         ]
         await _send_answer(send, answer, request_id, state)
+
+
+def raw_path_of(scope) -> bytes:
+    """The path as it was sent."""
+    return scope.get("raw_path") or quote(scope["path"]).encode()
 
 
 def _own_location(value: str, call: Call) -> str:
@@ -225,10 +232,14 @@ async def _send_answer(send, answer: forward.Answer, request_id: str, state: dic
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _send_problem(send, problem: ProblemError, request_id: str) -> None:
-    body = orjson.dumps(problem.as_dict(request_id))
+async def _send_problem(send, problem: ProblemError, request_id: str, dialect: str) -> None:
+    status, told, kind = problem.status, problem.as_dict(request_id), CONTENT_TYPE
+    if dialect:
+        status, told = dialects.status_of(problem), dialects.BODIES[dialect](problem, request_id)
+        kind = "application/json"
+    body = orjson.dumps(told)
     headers = {
-        "Content-Type": CONTENT_TYPE,
+        "Content-Type": kind,
         "Content-Length": str(len(body)),
         "Cache-Control": "no-store",
         "X-Request-Id": request_id,
@@ -237,7 +248,7 @@ async def _send_problem(send, problem: ProblemError, request_id: str) -> None:
     await send(
         {
             "type": "http.response.start",
-            "status": problem.status,
+            "status": status,
             "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
         }
     )

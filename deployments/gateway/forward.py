@@ -50,6 +50,7 @@ NOT_FORWARDED = HOP_BY_HOP | {
     "x-csrftoken",
     "x-forwarded-for",
     "x-forwarded-host",
+    "x-forwarded-prefix",
     "x-forwarded-proto",
     "x-request-id",
 }

@@ -8,7 +8,6 @@ from deployments.pages.collection import collection_context
 from deployments.pages.filters import suggestions
 
 SAMPLES = (500, 1000, 2000, 5000)
-# A field with so many values has a scale rather than a colour for each.
 DEFAULT_SAMPLE = 1000
 
 
@@ -26,7 +25,9 @@ def picture(request, name, collection):
         except ProblemError as error:
             context["problem"] = error
     if not context["problem"]:
-        groups = (one["name"] for one in context["fields"] if 1 < len(one["values"]) < 8)
+        several = [one for one in context["fields"] if 1 < len(one["values"]) < 8]
+        # Words group points more often than numbers do.
+        groups = (one["name"] for one in sorted(several, key=lambda one: one["type"] != "text"))
         text = given.get("sample", "")
         context |= {
             "sample": int(text) if text.isascii() and text.isdigit() else DEFAULT_SAMPLE,

@@ -495,7 +495,7 @@ async def test_calls_and_their_nature():
         return call.kind, call.repeatable, call.try_seconds
 
     assert nature("GET", "/collections") == ("read", True, 2.0)
-    for verb in ("export", "checksum"):
+    for verb in ("export", "checksum", "projection"):
         assert nature("GET", f"/collections/c/{verb}") == ("read", True, 300.0)
     assert nature("PUT", "/uploads/u") == ("other", False, 300.0)
     for verb in ("query", "fetch", "count", "scroll"):

@@ -132,8 +132,10 @@ def _data(target) -> dict:
 
     target.refresh_from_db()
     api = TargetApi(target, subject="user:ada")
+    fields = [{"name": "section", "type": "keyword"}, {"name": "revision", "type": "number"}]
     for name, metric in (("articles", "cosine"), ("tickets", "cosine"), ("thumbnails", "l2")):
-        api.collection_create({"name": name, "dimension": DIMENSION, "metric": metric})
+        declared = {"fields": fields} if name == "articles" else {}
+        api.collection_create({"name": name, "dimension": DIMENSION, "metric": metric, **declared})
     points = articles()
     for at in range(0, len(points), 160):
         api.call("POST", "collections/articles/points", {"points": points[at : at + 160]})

@@ -183,3 +183,107 @@ def test_alias_is_switched_after_a_word_of_warning(page, site, articles_page):
     dialog.get_by_role("button", name="Switch pictures-live to tickets").click()
     page.get_by_role("button", name="Remove alias pictures-live").click()
     expect(page.locator(".toast")).to_contain_text("the collection stays")
+
+
+def test_picture_by_keyboard_and_as_a_table(page, articles_page):
+    page.goto(f"{articles_page}picture/")
+    canvas = page.locator("#picture canvas")
+    expect(canvas).to_be_visible()
+    expect(page.locator("[data-legend]")).to_contain_text("billing")
+    expect(page.locator("[data-words]")).to_contain_text("of how they differ")
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    tip = page.locator("[data-tip]")
+    first = tip.locator(".strong").inner_text()
+    page.keyboard.press("ArrowRight")
+    expect(tip.locator(".strong")).not_to_have_text(first)
+    # What the point says comes in a moment later.
+    expect(tip).to_contain_text("what to check first")
+    chosen = tip.locator(".strong").inner_text()
+    page.keyboard.press("Enter")
+    expect(page.locator("code.point-id")).to_have_text(chosen)
+    page.goto(f"{articles_page}picture/?color=revision&sample=500")
+    page.get_by_text("The same points as a table").click()
+    expect(page.locator("#picture tbody tr")).to_have_count(100)
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator("#picture tbody tr")).to_have_count(200)
+    assert "color=revision" in page.url
+    page.get_by_label("Colour by").select_option("section")
+    page.wait_for_url(re.compile("color=section"))
+    expect(page.locator("[data-legend] button")).to_have_count(5)
+    page.locator("[data-legend] button").first.click()
+    expect(page.locator("[data-legend] button").first).to_have_attribute("aria-pressed", "false")
+
+
+def lines_of(count: int, wrong: tuple[int, ...] = (), padding: int = 0) -> bytes:
+    """NDJSON of so many points; those at `wrong` (from 1) have too short a vector."""
+    found = []
+    for number, point in zip(range(1, count + 1), articles() * 9, strict=False):
+        vector = point["vector"][:3] if number in wrong else point["vector"]
+        content = point["content"] + " " * padding
+        found.append(json.dumps({**point, "id": f"import-{number}", "vector": vector, "content": content}))
+    return "\n".join(found).encode()
+
+
+def test_import_of_a_file_tells_the_lines_that_failed(page, site):
+    page.goto(f"/targets/{site.facts['target']}/data/thumbnails/transfer/")
+    file = {"name": "points.ndjson", "mimeType": "application/x-ndjson", "buffer": lines_of(300, (7, 251))}
+    page.get_by_label("A file from this computer").set_input_files(file)
+    page.get_by_label("Into namespace").first.fill("imported")
+    page.get_by_role("button", name="Import", exact=True).click()
+    page.wait_for_url(re.compile(r"operation=op_"))
+    work = page.locator("#work")
+    expect(work.locator(".status")).to_contain_text("Succeeded", timeout=45_000)
+    expect(work).to_contain_text("298")
+    rows = work.locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("import-7")
+    expect(rows.first).to_contain_text("vector")
+    page.goto(f"/targets/{site.facts['target']}/data/thumbnails/namespaces/")
+    expect(page.get_by_role("row").filter(has_text="imported")).to_contain_text("298")
+
+
+def test_upload_goes_on_after_a_refused_part_and_after_a_reload(page, site, tmp_path):
+    address = f"/targets/{site.facts['target']}/data/thumbnails/transfer/"
+    path = tmp_path / "large.ndjson"
+    # Three parts of 4 MiB and a bit.
+    path.write_bytes(lines_of(3200, padding=3200))
+    sent: list[int] = []
+
+    def part(route):
+        offset = int(parse_qs(urlsplit(route.request.url).query)["offset"][0])
+        sent.append(offset)
+        if offset and sent.count(offset) == 1:
+            route.fulfill(status=503, json={"detail": "The replica is being replaced."})
+        elif offset > 4 * 2**20 and sent.count(offset) == 2:
+            return  # Neither answered nor refused: the page is left while it waits.
+        else:
+            route.continue_()
+
+    page.route("**/vectors/uploads/*offset=*", part)
+    page.goto(address)
+    page.get_by_label("A file from this computer").set_input_files(path)
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.locator("[data-figures]")).to_contain_text("8.0 MiB of", timeout=30_000)
+    with page.expect_request(lambda request: sent.count(8 * 2**20) == 1 and "offset=8388608" in request.url):
+        pass
+    page.goto(address)
+    expect(page.locator("[data-resume]")).to_contain_text("large.ndjson stopped at 8.0 MiB")
+    sent.clear()
+    page.unroute("**/vectors/uploads/*offset=*")
+    page.get_by_label("A file from this computer").set_input_files(path)
+    with page.expect_request(re.compile(r"offset=8388608")):
+        page.get_by_role("button", name="Import", exact=True).click()
+    page.wait_for_url(re.compile(r"operation=op_"))
+    expect(page.locator("#work .status")).to_contain_text("Succeeded", timeout=60_000)
+    expect(page.locator("#work")).to_contain_text("3,200")
+
+
+def test_export_is_downloaded(page, articles_page):
+    page.goto(f"{articles_page}transfer/")
+    page.get_by_label("Namespace", exact=True).first.select_option("drafts")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    lines = download.value.path().read_text().splitlines()
+    points = [json.loads(line) for line in lines]
+    assert {one["namespace"] for one in points if "id" in one} == {"drafts"}

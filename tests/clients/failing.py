@@ -17,6 +17,8 @@ INFO = {
     "index_bytes": 0,
     "index": {"state": "none", "options": {"type": "hnsw", "m": 16}, "built": None, "auto": True},
     "aliases": [],
+    "fields": [],
+    "text": None,
     "created_at": "2026-01-31T12:00:00Z",
     "updated_at": "2026-01-31T12:00:00Z",
 }

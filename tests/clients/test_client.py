@@ -226,6 +226,13 @@ def test_reading_all(filled):
     assert [point.id for point in page.points] == ["598", "599"] and page.next_cursor is None
 
 
+def test_a_projection(filled):
+    found = filled.projection(sample=50, color="kind", seed=1)
+    assert (found.sampled, found.total, len(found.points)) == (50, 600, 50)
+    assert {point.value for point in found.points} == {"a", "b"}
+    assert 0 < sum(found.explained) <= 1
+
+
 def test_namespaces(docs):
     docs.upsert(Point("a", [1, 2, 3, 4], namespace=f"n{at:03}") for at in range(230))
     assert [one.name for one in docs.namespaces()] == [f"n{at:03}" for at in range(230)]
@@ -274,6 +281,9 @@ def test_keys_and_roles(server, control_plane, client):
     until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     made = client.api_key_create("reader", expires_at=until)
     try:
+        changed = client.api_key_change(made.id, name="other", requests_per_second=5, burst=7)
+        assert (changed.name, changed.requests_per_second, changed.burst) == ("other", 5, 7)
+        assert client.api_key_change(made.id, burst=None).burst is None
         assert made.role == "viewer" and made.key not in repr(made) and made.expires_at == until
         assert made.id in [key.id for key in client.api_keys()]
         with Client(f"http://127.0.0.1:{server.port}", made.key) as reader:
@@ -314,6 +324,13 @@ def test_upstream_s_calls(client):
         client.simple_delete(made.id)
     with pytest.raises(NotFoundError):
         client.simple_get(made.id)
+
+
+def test_slow_queries(client):
+    page = client.slow_queries_page(limit=1)
+    assert len(page.items) <= 1
+    since = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    assert list(client.slow_queries(since=since, collection="none")) == []
 
 
 def test_names_of_any_kind(client, docs):

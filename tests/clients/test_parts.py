@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from aindusdb_client import ApiError, InvalidError, Point, ProgressBar, Status
+from aindusdb_client import ApiError, InvalidError, Point, ProgressBar, Status, UnexpectedAnswerError
 from aindusdb_client.encoding import base64_of, batches, packed
 from aindusdb_client.errors import api_error
 from aindusdb_client.models import CollectionInfo, build
@@ -115,6 +115,12 @@ def test_errors_say_what_and_where():
         found = api_error(418, {"X-Request-Id": "r2", "Retry-After": "soon"}, data)
         assert type(found) is ApiError
         assert (found.code, found.request_id, found.retry_after) == ("http_418", "r2", None)
+
+
+def test_answers_that_are_none():
+    for wrong in (None, [], {}, {"index": 3}, INFO | {"created_at": "soon"}):
+        with pytest.raises(UnexpectedAnswerError, match="no CollectionInfo"):
+            build(CollectionInfo, wrong)
 
 
 def test_answers_of_newer_servers_are_taken():

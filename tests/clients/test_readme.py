@@ -7,7 +7,8 @@ from tests.vectors.conftest import ROOT, token
 README = ROOT / "clients" / "python" / "README.md"
 
 
-def test_the_readme_runs(server):
+def test_the_readme_runs(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len(blocks) >= 4
     code = "\n".join(blocks).replace("http://127.0.0.1:8000", f"http://127.0.0.1:{server.port}")

@@ -23,6 +23,7 @@ PARTS = {
     "VectorsPointChangeRequest": bodies.PointChange,
     "VectorsOneQueryRequest": bodies.Query,
     "VectorsIndexOptionsRequest": bodies.IndexOptions,
+    "VectorsImportColumnsRequest": bodies.ImportColumns,
     "VectorsFieldRequest": bodies.FieldOptions,
     "VectorsFusionRequest": bodies.Fusion,
     "VectorsTextOptionsRequest": bodies.TextOptions,
@@ -121,6 +122,13 @@ def test_results_of_lines_are_the_dataclasses():
     check({"type": "object", "properties": line, "required": ["line"]}, models.PointResult, "line")
     summary = followed(schema["properties"]["summary"])["properties"]
     assert set(summary) | {"errors"} == {field.name for field in dataclasses.fields(models.StreamResult)}
+
+
+def test_lines_of_an_export_are_the_dataclasses():
+    fields = dict(followed({"$ref": "#/components/schemas/VectorsExportLine"})["properties"])
+    summary = fields.pop("export")["properties"]
+    assert set(summary) - {"after", "error"} == {field.name for field in dataclasses.fields(models.Exported)}
+    assert set(fields) - FORMS == set(typing.get_type_hints(models.Point)) - {"score", "scores"}
 
 
 def check(schema: dict, hint: object, at: str) -> None:

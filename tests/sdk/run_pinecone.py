@@ -164,6 +164,7 @@ def metrics(pc: Pinecone, name: str, stored) -> None:
 
 
 def main(address: str) -> None:
+    refused(lambda: Pinecone(api_key="wrong", host=address).list_indexes(), status=401, says="API key")
     pc = Pinecone(host=address)
     name, stored = f"sdk-{MAJOR}-{uuid.uuid4().hex[:6]}", sample.vectors()
     told = control_plane(pc, name)

@@ -189,6 +189,12 @@ def writing(client: QdrantClient, name: str, stored) -> None:
     assert client.count(name).count == before - gone
 
 
+def strangers(address: str) -> None:
+    """A wrong key is refused in words that the client can read."""
+    nobody = QdrantClient(url=address, api_key="wrong", check_compatibility=False)
+    refused(nobody.get_collections, status=401, says="API key")
+
+
 def refusals(client: QdrantClient, name: str, stored) -> None:
     one = models.VectorParams(size=4, distance=models.Distance.DOT)
     refused(lambda: client.create_collection("no", vectors_config={"image": one}), status=400, says="Named")
@@ -215,6 +221,7 @@ def distances(client: QdrantClient, name: str, stored) -> None:
 def main(address: str) -> None:
     client = QdrantClient(url=address, api_key=os.environ["QDRANT_API_KEY"], check_compatibility=True)
     assert client.info().version.startswith("1.20")
+    strangers(address)
     name, stored = f"sdk-{uuid.uuid4().hex[:6]}", sample.vectors()
     collections(client, name)
     load(client, name, stored)

@@ -152,6 +152,8 @@ def test_lists_as_asked_for_and_built_anew(client, collection, runner, scanning_
         ({"dimension": 16_001}, "dimension", "16000"),
         ({"dimension": 64_001, "metric": "hamming"}, "dimension", "64000"),
         ({"index": {"type": "ivfflat", "lists": 0}}, "index.lists", "32768"),
+        ({"index": {"type": "hnsw", "lists": 5}}, "index.lists", "ivfflat"),
+        ({"index": {"type": "ivfflat", "m": 8}}, "index.m", "hnsw"),
         ({"index": {"type": "ivfflat", "lists": 40_000}}, "index.lists", "32768"),
         ({"index": {"type": "tree"}}, "index.type", "tree"),
     ],

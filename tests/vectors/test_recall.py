@@ -8,7 +8,7 @@ import pytest
 
 from controlplane import ids
 from vectors import recalls
-from vectors.jobs import recall
+from vectors.jobs import recall, records
 
 DIMENSION = 16
 
@@ -200,6 +200,21 @@ def test_series_is_bounded(client, collection, pool):
             )
     items = client.get(f"collections/{name}/recall").json["items"]
     assert [item["queries"] for item in items] == [4, 3, 2]
+
+
+def test_old_jobs_are_let_go(client, collection, runner, pool):
+    name = collection()
+    load(client, name, np.eye(3))
+    made = []
+    for _ in range(4):
+        made.append(client.post(f"collections/{name}/recall").json["id"])
+        runner()
+    made.append(client.post(f"collections/{name}/recall").json["id"])
+    with pool.connection() as connection:
+        records.jobs_prune(connection.db, keep=2)
+    assert [client.get(f"jobs/{job}").status for job in made] == [404, 404, 200, 200, 200]
+    assert client.get(f"jobs/{made[-1]}").json["state"] == "queued"
+    runner()
 
 
 def test_samples_go_with_their_collection(client, runner):

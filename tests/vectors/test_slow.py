@@ -102,6 +102,16 @@ def test_every_way_of_asking(slow_client, filled):
         assert slow_client.get(f"slow-queries?{query}").status == 422
 
 
+def test_words(slow_client, collection):
+    name = collection(3, text={"language": "english"})
+    points = {"points": [{"id": "a", "vector": [1, 2, 3], "content": "slow words"}]}
+    assert slow_client.post(f"collections/{name}/points", points).status == 200
+    assert slow_client.post(f"collections/{name}/query", {"text": "words"}).json["matches"]
+    item = listed(slow_client, name, 1)[0]
+    assert (item["kind"], item["plan"], item["matches"]) == ("text", "text", 1)
+    assert "slow words" not in str(item)
+
+
 def test_a_flood_is_counted_and_not_kept(slow_client, filled):
     pending = slow.recorder.pending
     for _ in range(slow.PENDING_MOST + 30):

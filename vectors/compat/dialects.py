@@ -3,6 +3,9 @@
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
+import orjson
+
+from controlplane import dialects
 from controlplane.errors import InvalidError, NotFoundError, ProblemError
 from vectors import bodies
 from vectors.calls.base import JSON, VIEWER, Response, Route
@@ -68,11 +71,10 @@ class Pattern(NamedTuple):
 
 
 class Dialect:
-    """A vendor's API: its calls, and the shape of its errors."""
+    """A vendor's API: its calls; its errors have the shape of that name in controlplane.dialects."""
 
-    name = ""
-
-    def __init__(self):
+    def __init__(self, name: str):
+        self.name = name
         self.patterns: list[Pattern] = []
 
     def call(self, method: str, address: str, role: str = VIEWER):
@@ -106,25 +108,14 @@ class Dialect:
 
     def problem(self, error: ProblemError, request_id: str) -> Response:
         """The error in the vendor's shape."""
-        raise NotImplementedError
+        body = dialects.BODIES[self.name](error, request_id)
+        return Response(dialects.status_of(error), orjson.dumps(body), headers_of(error))
 
     def refuse(self, **given) -> None:
         """NotServedError for the first that was given: each is (value, what to say)."""
         for field, (value, message) in given.items():
             if value not in (None, [], {}, False):
                 raise NotServedError(message, field=field)
-
-
-def status_of(error: ProblemError) -> int:
-    """The status vendors answer with: what this API calls 422 is 400 with them."""
-    return 400 if error.status == 422 else error.status
-
-
-def message_of(error: ProblemError) -> str:
-    """The error's words with the field that is wrong."""
-    field = error.errors[0]["field"] if error.errors else ""
-    field = field.encode("utf-8", "replace").decode()[:300]
-    return f"{error.detail} (at {field})" if field else error.detail
 
 
 def headers_of(error: ProblemError) -> tuple:

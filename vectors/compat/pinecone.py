@@ -1,58 +1,22 @@
-"""Pinecone's API: its errors, and the control plane. An index is a collection.
+"""Pinecone's API: the control plane. An index is a collection.
 
 Requests and answers are the union of what the 2025-10 (SDK 8) and 2026-07 (SDK 10) versions of the API
 hold, because a client leaves out of a list what it cannot read.
 """
 
-import orjson
-
-from controlplane.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, ProblemError
+from controlplane.errors import ForbiddenError, InvalidError, NotFoundError
 from vectors import attributes, collections
 from vectors.calls.base import OPERATOR, Response, answer
-from vectors.compat.dialects import Dialect, Request, body_of, headers_of, message_of, status_of
+from vectors.compat.dialects import Dialect, Request, body_of
 
 # Pinecone's names of the metrics, and this API's.
 METRICS = {"cosine": "cosine", "euclidean": "l2", "dotproduct": "ip"}
 NAMES = {ours: theirs for theirs, ours in METRICS.items()}
 DENSE_FIELD = "_values"
 LIST_PAGE = 200
-# By status: the name in the control plane's errors, and the gRPC number in the data plane's.
-CODES = {
-    400: ("INVALID_ARGUMENT", 3),
-    401: ("UNAUTHENTICATED", 16),
-    403: ("FORBIDDEN", 7),
-    404: ("NOT_FOUND", 5),
-    405: ("UNIMPLEMENTED", 12),
-    409: ("ALREADY_EXISTS", 6),
-    413: ("INVALID_ARGUMENT", 3),
-    415: ("INVALID_ARGUMENT", 3),
-    429: ("RESOURCE_EXHAUSTED", 8),
-    503: ("UNAVAILABLE", 14),
-}
 
 
-class Pinecone(Dialect):
-    name = "pinecone"
-
-    def problem(self, error: ProblemError, request_id: str) -> Response:
-        """The control plane's {error: {code, message}, status}, the data plane's {code, message, details}."""
-        status = status_of(error)
-        code, number = CODES.get(status, ("UNKNOWN", 2))
-        if isinstance(error, ConflictError) and error.code != "exists":
-            code, number = "ABORTED", 10
-        message = message_of(error)
-        body = {
-            "error": {"code": code, "message": message},
-            "status": status,
-            "code": number,
-            "message": message,
-            "details": [],
-            "request_id": request_id,
-        }
-        return Response(status, orjson.dumps(body), headers_of(error))
-
-
-dialect = Pinecone()
+dialect = Dialect("pinecone")
 
 
 def index_model(request: Request, described: dict, kept: dict) -> dict:

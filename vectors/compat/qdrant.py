@@ -1,4 +1,4 @@
-"""Qdrant's REST API: its answers and errors, and collections.
+"""Qdrant's REST API: its answers, and collections.
 
 Its points lie in the default namespace of a collection. Hints on storage (shards, replicas, quantization,
 on-disk, optimizers, write-ahead log) are accepted without effect: they change no answer.
@@ -8,19 +8,11 @@ import time
 
 import orjson
 
-from controlplane.errors import InvalidError, NotFoundError, ProblemError
+from controlplane.errors import InvalidError, NotFoundError
 from vectors import aliases, attributes, bodies, collections, declarations, fields, indexes, kinds
 from vectors.calls.base import JSON, OPERATOR, Response
 from vectors.compat import qdrant_bodies as shapes
-from vectors.compat.dialects import (
-    Dialect,
-    NotServedError,
-    Request,
-    body_of,
-    headers_of,
-    message_of,
-    status_of,
-)
+from vectors.compat.dialects import Dialect, NotServedError, Request, body_of
 
 # The release whose REST API this follows; clients compare it with their own.
 VERSION = "1.20.0"
@@ -46,22 +38,7 @@ UPDATE_HINTS = ("optimizers_config", "params", "quantization_config", "timeout",
 VECTOR_HINTS = ("size", "distance", "hnsw_config", "quantization_config", "on_disk", "memory", "datatype")
 
 
-class Qdrant(Dialect):
-    name = "qdrant"
-
-    def problem(self, error: ProblemError, request_id: str) -> Response:
-        """{status: {error}, time}."""
-        status = status_of(error)
-        message = message_of(error)
-        if status == 400:
-            message = f"Wrong input: {message}"
-        elif status == 404:
-            message = f"Not found: {message}"
-        body = {"status": {"error": message}, "time": 0.0, "request_id": request_id}
-        return Response(status, orjson.dumps(body), headers_of(error))
-
-
-dialect = Qdrant()
+dialect = Dialect("qdrant")
 
 
 def done(result, started: float) -> Response:

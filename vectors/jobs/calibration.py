@@ -74,11 +74,18 @@ def _measured(connection: Connection, collection: Collection, part: Part, second
             hits += max(min(len(near), NEIGHBOURS + 1) - 1, 0)
         reached = hits / (NEIGHBOURS * len(furthest))
         for recall, wanted in WANTED.items():
-            if reached >= wanted and (collection.index_type != "hnsw" or width >= LEAST[recall]):
+            if reached >= wanted and width >= floor(collection, recall):
                 found.setdefault(str(recall), width)
         if len(found) == len(WANTED):
             break
     return {str(recall): found.get(str(recall), widths.OUT_OF_REACH) for recall in WANTED}
+
+
+def floor(collection: Collection, recall: float | None) -> int:
+    """The least width that is kept for a recall, whatever the sample says."""
+    if collection.index_type == "ivfflat":
+        return 1
+    return widths.BITS[recall][0] if collection.quantized else LEAST[recall]
 
 
 def distances(connection: Connection, statement: str, vector: bytes) -> list[float]:

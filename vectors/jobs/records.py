@@ -1,6 +1,7 @@
 """Jobs as they are kept: shown, listed, cancelled."""
 
 import datetime
+import time
 import uuid
 
 from psycopg.types.json import Jsonb
@@ -16,8 +17,19 @@ COLUMNS = (
 SOURCE = "vectors_job j JOIN vectors_collection c ON c.id = j.collection_id"
 # Kinds that are one CREATE INDEX, whose progress PostgreSQL keeps.
 BUILDS = ("index.build", "index.merge")
+# Of finished jobs of a kind and collection, and how often a runner looks for more.
+KEPT = 100
+PRUNE_SECONDS = 600.0
 # The share of a build that loading the rows into the graph takes; validation is the rest.
 LOADING = 0.95
+
+
+def _shown(params: dict) -> dict:
+    """Parameters without what only the runner needs to know; the query of a URL may hold a signature."""
+    shown = {name: value for name, value in params.items() if name != "upload_id"}
+    if "?" in (shown.get("url") or ""):
+        shown["url"] = shown["url"].partition("?")[0] + "?..."
+    return shown
 
 
 def _job(row) -> dict:
@@ -26,7 +38,7 @@ def _job(row) -> dict:
         "collection": row[1],
         "kind": row[2],
         "state": row[3],
-        "params": row[4],
+        "params": _shown(row[4]),
         "result": row[5],
         "error": row[6],
         "attempt": row[7],
@@ -156,3 +168,26 @@ def job_list(*, limit: int, after: str = "") -> tuple[list[dict], str | None]:
         ).fetchall()
         items = [with_progress(connection, row) for row in rows[:limit]]
     return items, items[-1]["id"] if len(rows) > limit else None
+
+
+class Pruning:
+    """Lets go of old jobs: merges and measurements come by themselves, and for ever."""
+
+    def __init__(self):
+        self._next = 0.0
+
+    def prune_due(self, db) -> None:
+        """Every PRUNE_SECONDS, delete the finished jobs of a collection and kind but the newest KEPT."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + PRUNE_SECONDS
+            jobs_prune(db)
+
+
+def jobs_prune(db, *, keep: int = KEPT) -> None:
+    db.execute(
+        "DELETE FROM vectors_job WHERE id IN (SELECT id FROM (SELECT id, row_number()"
+        " OVER (PARTITION BY collection_id, kind ORDER BY id DESC) AS place FROM vectors_job"
+        " WHERE state NOT IN ('queued', 'running')) finished WHERE place > %s)",
+        [keep],
+    )

@@ -2,18 +2,16 @@
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from psycopg import errors as pg_errors
 
 from controlplane import ids
 from controlplane.errors import NotFoundError, ProblemError, TooManyRequestsError
-from vectors import collections, database, points, streams
+from vectors import collections, database, points, replica, streams
 from vectors.jobs import records
 from vectors.jobs.work import CancelledError, FailedError, Work
 from vectors.transfer import ndjson, places
@@ -92,7 +90,7 @@ def parquet_of_process(name: str, namespace: str | None, filter: dict | None) ->
     options = json.dumps({"namespace": namespace, "filter": filter})
     process = subprocess.Popen(
         [sys.executable, "-m", "django", "vectors_export", name, "--options", options],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        env=replica.child_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
     )
@@ -178,7 +176,8 @@ class Exporter:
         self.sink = sink
         self.name = ids.encode("col", work.collection_id)
         self.scope = {"namespace": work.params["namespace"], "filter": work.params["filter"]}
-        self.state = work.progress.get("resume") or {}
+        kept = work.progress.get("resume") or {}
+        self.state = kept if sink.durable or kept.get("finished") else {}
         self.buffer = bytearray()
         self.began = time.monotonic()
         self.rows_before = 0

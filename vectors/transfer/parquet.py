@@ -25,7 +25,7 @@ from vectors.transfer.sources import File
 MEDIA_TYPE = "application/vnd.apache.parquet"
 # In the file's own metadata: {"points": n, "checksum": "..."}.
 MANIFEST = "aindusdb.export"
-BUFFER_BYTES = 2**20
+BUFFER_BYTES = 4 * 2**20
 GROUP_ROWS = 20_000
 GROUP_BYTES = 32 * 2**20
 PARTS = ("id", "namespace", "vector", "content", "metadata")

@@ -15,6 +15,7 @@ from controlplane.errors import ForbiddenError, InvalidError
 
 SCHEMES = ("https", "http", "s3", "gs", "az")
 URL_MOST = 4096
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class NotAllowedError(ForbiddenError):
@@ -100,7 +101,8 @@ def address_allowed(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         # An IPv4 address in another form is judged as itself.
-        found = found.ipv4_mapped or found.sixtofour or found
+        nat64 = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF) if found in NAT64 else None
+        found = found.ipv4_mapped or found.sixtofour or nat64 or found
     for network in settings.VECTORS["transfer_networks"]:
         network = ipaddress.ip_network(network, strict=False)
         if found.version == network.version and found in network:

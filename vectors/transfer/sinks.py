@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 from vectors.jobs.work import FailedError
-from vectors.transfer import places
+from vectors.transfer import places, stores
 
 PART_BYTES = 8 * 2**20
 PARTS_OF_A_SIZE = 1000
@@ -22,6 +22,9 @@ def part_bytes(number: int) -> int:
 
 class Sink:
     """A file in the making somewhere."""
+
+    # Whether parts outlive the process that put them.
+    durable = True
 
     def begin(self) -> dict:
         """The state of a new file."""
@@ -103,5 +106,4 @@ def open_sink(params: dict, job_id: uuid.UUID) -> Sink:
     """The sink that an export's parameters name; FailedError, ProblemError."""
     if "path" in params:
         return LocalFile(places.path_allowed(params["path"]), job_id)
-    url = places.url_allowed(params["url"])
-    raise FailedError(f"URLs are not served yet: {url}.")
+    return stores.sink(places.url_allowed(params["url"]), job_id)

@@ -12,9 +12,11 @@ from pathlib import Path
 import psycopg
 
 from vectors.jobs.work import FailedError
-from vectors.transfer import places
+from vectors.transfer import places, stores
 
 BLOCK_BYTES = 2**20
+# What is asked of a store at once, where each request takes a while.
+FAR_BLOCK_BYTES = 8 * 2**20
 TRIES = 5
 PAUSE_SECONDS = 0.5
 
@@ -40,6 +42,7 @@ class Source:
 
     size: int
     identity: str
+    block_bytes = BLOCK_BYTES
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset` on, fewer only at the end."""
@@ -52,7 +55,7 @@ class Source:
         def read(size: int) -> bytes:
             nonlocal place, block, used
             if used == len(block):
-                block, used = self.read_at(place, BLOCK_BYTES), 0
+                block, used = self.read_at(place, self.block_bytes), 0
                 place += len(block)
             part = block[used : used + size]
             used += len(part)
@@ -155,5 +158,4 @@ def _source(params: dict, db: psycopg.Connection) -> Source:
         return Uploaded(db, uuid.UUID(params["upload_id"]))
     if "path" in params:
         return LocalFile(places.path_allowed(params["path"]))
-    url = places.url_allowed(params["url"])
-    raise FailedError(f"URLs are not served yet: {url}.")
+    return stores.source(places.url_allowed(params["url"]))

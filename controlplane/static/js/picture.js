@@ -89,6 +89,7 @@
       list.append(line);
       return;
     }
+    if (groups.length) list.append(Object.assign(document.createElement("span"), { className: "strong", textContent: box.dataset.color }));
     groups.forEach((one, place) => {
       const item = document.createElement("button");
       item.type = "button";

@@ -9,7 +9,16 @@ for match in docs.query([0.1] * 384, top_k=3):
     print(match.id, match.score, match.metadata)
 """
 
-from aindusdb_client.bodies import FieldOptions, Fusion, IndexOptions, PointChange, Query, TextOptions
+from aindusdb_client.bodies import (
+    KEEP,
+    FieldOptions,
+    Fusion,
+    ImportColumns,
+    IndexOptions,
+    PointChange,
+    Query,
+    TextOptions,
+)
 from aindusdb_client.client import Client
 from aindusdb_client.collection import Collection
 from aindusdb_client.errors import (
@@ -35,10 +44,12 @@ from aindusdb_client.errors import (
 from aindusdb_client.models import (
     Alias,
     ApiKey,
+    Checksum,
     CollectionInfo,
     CollectionStats,
     Count,
     DeclaredField,
+    Exported,
     FetchResult,
     FullText,
     Group,
@@ -51,18 +62,21 @@ from aindusdb_client.models import (
     Page,
     Point,
     PointResult,
+    ProjectedPoint,
+    Projection,
     QueryResult,
     RecallMeasurement,
     Scores,
     ScrollPage,
     SimpleResults,
     SimpleVector,
+    SlowQuery,
     StoredVector,
     StreamResult,
     UpdateResult,
+    Upload,
     UpsertResult,
 )
-from aindusdb_client.points import KEEP
 from aindusdb_client.progress import Progress, ProgressBar, Status
 from aindusdb_client.retrying import NO_RETRIES, RetryPolicy
 
@@ -75,6 +89,7 @@ __all__ = [
     "ApiError",
     "ApiKey",
     "BadRequestError",
+    "Checksum",
     "Client",
     "Collection",
     "CollectionInfo",
@@ -83,6 +98,7 @@ __all__ = [
     "Count",
     "DeadlineExceededError",
     "DeclaredField",
+    "Exported",
     "FetchResult",
     "FieldError",
     "FieldOptions",
@@ -90,6 +106,7 @@ __all__ = [
     "Fusion",
     "Group",
     "GroupedResult",
+    "ImportColumns",
     "IndexInfo",
     "IndexOptions",
     "IndexSummary",
@@ -108,6 +125,8 @@ __all__ = [
     "PointResult",
     "Progress",
     "ProgressBar",
+    "ProjectedPoint",
+    "Projection",
     "Query",
     "QueryResult",
     "RateLimitedError",
@@ -118,6 +137,7 @@ __all__ = [
     "ServerError",
     "SimpleResults",
     "SimpleVector",
+    "SlowQuery",
     "Status",
     "StoredVector",
     "StreamResult",
@@ -127,5 +147,6 @@ __all__ = [
     "UnavailableError",
     "UnexpectedAnswerError",
     "UpdateResult",
+    "Upload",
     "UpsertResult",
 ]

@@ -1,5 +1,6 @@
 """Parts of requests that are given as mappings."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
 from aindusdb_client.encoding import Vector
@@ -7,16 +8,20 @@ from aindusdb_client.encoding import Vector
 Include = (
     list[Literal["metadata", "content", "vector"]] | tuple[Literal["metadata", "content", "vector"], ...]
 )
+Filter = Mapping[str, Any]
+# Stands for a part that stays as it is, where None would take it away.
+KEEP: Any = type("Keep", (), {"__repr__": lambda self: "KEEP"})()
 Recall = float | Literal["exact"]
 
 
 class IndexOptions(TypedDict, total=False):
     """An index's options; what is left out is the server's to choose."""
 
-    type: Literal["hnsw", "flat"]
+    type: Literal["hnsw", "ivfflat", "flat"]
     m: int
     ef_construction: int
-    precision: Literal["vector", "halfvec"]
+    lists: int
+    precision: Literal["vector", "halfvec", "bit"]
 
 
 class FieldOptions(TypedDict):
@@ -56,6 +61,16 @@ class Query(TypedDict, total=False):
     exact: bool
     score_threshold: float
     cursor: str
+
+
+class ImportColumns(TypedDict, total=False):
+    """The names of a Parquet file's columns, where they are others."""
+
+    id: str
+    namespace: str
+    vector: str
+    content: str
+    metadata: str
 
 
 class _Id(TypedDict):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from aindusdb_client import endpoints
-from aindusdb_client.bodies import FieldOptions, IndexOptions, TextOptions
+from aindusdb_client.bodies import KEEP, FieldOptions, IndexOptions, TextOptions
 from aindusdb_client.collection import Collection, text_of
 from aindusdb_client.encoding import Vector, packed
 from aindusdb_client.endpoints import calls
@@ -23,6 +23,7 @@ from aindusdb_client.models import (
     Page,
     SimpleResults,
     SimpleVector,
+    SlowQuery,
     StoredVector,
     build,
 )
@@ -31,7 +32,7 @@ from aindusdb_client.retrying import RetryPolicy
 from aindusdb_client.transport import Connections, Options, Transport, given
 from aindusdb_client.waiting import pauses
 
-Metric = Literal["cosine", "l2", "ip", "l1"]
+Metric = Literal["cosine", "l2", "ip", "l1", "hamming", "jaccard"]
 PREFIX = "/api/v1/vectors"
 
 
@@ -61,8 +62,10 @@ class Client:
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | None = None,
     ) -> None:
-        connections = Connections(pool_size=pool_size, ssl_context=ssl_context, proxy=proxy)
-        options = Options(timeout, connect_timeout, idle_timeout, retry or RetryPolicy(), dict(headers or {}))
+        connections = Connections(
+            pool_size=pool_size, connect_timeout=connect_timeout, ssl_context=ssl_context, proxy=proxy
+        )
+        options = Options(timeout, idle_timeout, retry or RetryPolicy(), dict(headers or {}))
         self._transport = Transport(root_of(url, target), api_key, connections, options)
 
     def __repr__(self) -> str:
@@ -213,6 +216,38 @@ class Client:
                 raise JobFailedError(found)
         raise AssertionError("pauses ends by TimeoutError")
 
+    # Slow queries
+
+    @calls(endpoints.SLOW_QUERIES_LIST)
+    def slow_queries_page(
+        self,
+        *,
+        collection: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[SlowQuery]:
+        """A page of the queries that took long, the newest first."""
+        query = given(
+            collection=collection, since=text_of(since), until=text_of(until), limit=limit, cursor=cursor
+        )
+        return build(Page[SlowQuery], self._transport.call(endpoints.SLOW_QUERIES_LIST, query=query))
+
+    def slow_queries(
+        self,
+        *,
+        collection: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+    ) -> Iterator[SlowQuery]:
+        """All queries that took long, the newest first."""
+        return every(
+            lambda cursor: self.slow_queries_page(
+                collection=collection, since=since, until=until, limit=MOST_ITEMS, cursor=cursor
+            )
+        )
+
     # Keys
 
     @calls(endpoints.KEYS_LIST)
@@ -227,10 +262,32 @@ class Client:
         role: Literal["viewer", "operator", "admin"] = "viewer",
         *,
         expires_at: datetime.datetime | None = None,
+        requests_per_second: float | None = None,
+        burst: int | None = None,
     ) -> NewApiKey:
-        """Make a key of the target; the only answer that shows it."""
-        body = given(name=name, role=role, expires_at=text_of(expires_at))
+        """Make a key of the target; the only answer that shows it. Limits left out are the settings'."""
+        body = given(
+            name=name,
+            role=role,
+            expires_at=text_of(expires_at),
+            requests_per_second=requests_per_second,
+            burst=burst,
+        )
         return build(NewApiKey, self._transport.call(endpoints.KEYS_CREATE, body=body))
+
+    @calls(endpoints.KEYS_UPDATE)
+    def api_key_change(
+        self,
+        key: str,
+        *,
+        name: str = KEEP,
+        requests_per_second: float | None = KEEP,
+        burst: int | None = KEEP,
+    ) -> ApiKey:
+        """Change a key's name or limits; None gives the settings' limit back."""
+        parts = {"name": name, "requests_per_second": requests_per_second, "burst": burst}
+        body = {part: value for part, value in parts.items() if value is not KEEP}
+        return build(ApiKey, self._transport.call(endpoints.KEYS_UPDATE, {"key": key}, body))
 
     @calls(endpoints.KEYS_DELETE)
     def api_key_delete(self, key: str) -> None:

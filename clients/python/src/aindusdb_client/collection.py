@@ -20,12 +20,12 @@ from aindusdb_client.models import (
     build,
 )
 from aindusdb_client.paging import MOST_ITEMS, every
-from aindusdb_client.points import Points
+from aindusdb_client.transfers import Transfers
 from aindusdb_client.transport import given
 from aindusdb_client.waiting import pauses
 
 
-class Collection(Points):
+class Collection(Transfers):
     """A handle of a collection by name, id or alias: made without a request, good in all threads."""
 
     # The collection itself
@@ -97,13 +97,14 @@ class Collection(Points):
     def index_build(
         self,
         *,
-        type: Literal["hnsw", "flat"] | None = None,
+        type: Literal["hnsw", "ivfflat", "flat"] | None = None,
         m: int | None = None,
         ef_construction: int | None = None,
-        precision: Literal["vector", "halfvec"] | None = None,
+        lists: int | None = None,
+        precision: Literal["vector", "halfvec", "bit"] | None = None,
     ) -> Job:
         """Begin to build an index while reads and writes go on; ConflictError while another is built."""
-        body = given(type=type, m=m, ef_construction=ef_construction, precision=precision)
+        body = given(type=type, m=m, ef_construction=ef_construction, lists=lists, precision=precision)
         return build(Job, self._call(endpoints.INDEX_BUILD, body))
 
     @calls(endpoints.INDEX_DELETE)

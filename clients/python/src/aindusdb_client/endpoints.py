@@ -69,8 +69,23 @@ NAMESPACES_DELETE = Endpoint("DELETE", f"{_C}/namespaces", (models.Deleted,))
 INDEX_GET = Endpoint("GET", f"{_C}/index", (models.IndexInfo,))
 INDEX_BUILD = Endpoint("POST", f"{_C}/index", (models.Job,), repeatable=False)
 INDEX_DELETE = Endpoint("DELETE", f"{_C}/index")
+PROJECTION = Endpoint("GET", f"{_C}/projection", (models.Projection,))
+
 RECALL_MEASURE = Endpoint("POST", f"{_C}/recall", (models.Job,), repeatable=False)
 RECALL_LIST = Endpoint("GET", f"{_C}/recall", (Page[models.RecallMeasurement],))
+
+SLOW_QUERIES_LIST = Endpoint("GET", "slow-queries", (Page[models.SlowQuery],))
+
+UPLOADS_LIST = Endpoint("GET", f"{_C}/uploads", (Page[models.Upload],))
+UPLOADS_CREATE = Endpoint("POST", f"{_C}/uploads", (models.Upload,))
+UPLOADS_GET = Endpoint("GET", "uploads/{upload}", (models.Upload,))
+# Sent again after a lost answer, the offset is wrong and the answer says where to go on.
+UPLOADS_WRITE = Endpoint("PUT", "uploads/{upload}", (models.Upload,))
+UPLOADS_DELETE = Endpoint("DELETE", "uploads/{upload}")
+IMPORT = Endpoint("POST", f"{_C}/import", (models.Job,), repeatable=False)
+EXPORT_START = Endpoint("POST", f"{_C}/export", (models.Job,), repeatable=False)
+EXPORT = Endpoint("GET", f"{_C}/export")
+CHECKSUM = Endpoint("GET", f"{_C}/checksum", (models.Checksum,))
 
 JOBS_LIST = Endpoint("GET", "jobs", (Page[models.Job],))
 JOBS_GET = Endpoint("GET", "jobs/{job}", (models.Job,))
@@ -78,6 +93,7 @@ JOBS_CANCEL = Endpoint("POST", "jobs/{job}/cancel", (models.Job,))
 
 KEYS_LIST = Endpoint("GET", "api-keys", (Page[models.ApiKey],))
 KEYS_CREATE = Endpoint("POST", "api-keys", (models.NewApiKey,), repeatable=False)
+KEYS_UPDATE = Endpoint("PATCH", "api-keys/{key}", (models.ApiKey,))
 KEYS_DELETE = Endpoint("DELETE", "api-keys/{key}")
 
 SIMPLE_ADD = Endpoint("POST", "", (models.SimpleVector,), repeatable=False)

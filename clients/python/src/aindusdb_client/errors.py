@@ -180,6 +180,12 @@ def api_error(status: int, headers: Mapping[str, str], data: bytes) -> ApiError:
     )
 
 
+def problem_error(problem: Mapping[str, Any]) -> ApiError:
+    """The exception of a problem that came inside an answer."""
+    status = problem.get("status")
+    return api_error(status if isinstance(status, int) else 500, {}, json.dumps(problem).encode())
+
+
 def _wait(told: object, header: str | None) -> float | None:
     """The wait asked for: the larger of the body's and the header's, which may be a date."""
     found = [float(told)] if isinstance(told, int | float) and not isinstance(told, bool) else []

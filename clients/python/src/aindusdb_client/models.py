@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from aindusdb_client.errors import UnexpectedAnswerError
+
 T = TypeVar("T")
 
 
@@ -27,8 +29,9 @@ class Scores:
 class Point:
     """A point, as it is given and as it comes back; a part that was not asked for is None.
 
-    `vector` is a sequence of numbers, a NumPy array, or bytes of little-endian float32; what comes back is
-    a list. `score` is set of matches alone, `scores` of those of a query with text.
+    `vector` is a sequence of numbers, a NumPy array, or bytes of little-endian float32; bit vectors are bytes
+    of packed bits (`numpy.packbits(bits).tobytes()`). What comes back is a list. `score` is set of matches
+    alone, `scores` of those of a query with text.
     """
 
     id: str
@@ -271,8 +274,90 @@ class RecallMeasurement:
 
 
 @dataclass(frozen=True, slots=True)
+class SlowQuery:
+    """A query that took long, and how it was planned; `share` is that of the points its filter takes."""
+
+    at: datetime.datetime
+    collection: str
+    took_ms: float
+    kind: str
+    namespace: str
+    top_k: int
+    recall: float | None
+    exact: bool
+    plan: str | None
+    ef: int | None
+    share: float | None
+    candidates: int | None
+    matches: int | None
+    filter: Any
+    filter_excerpt: str | None
+    error: str | None
+    explain: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectedPoint:
+    """A point in the plane; `value` is what it holds in the field asked for."""
+
+    id: str
+    namespace: str
+    x: float
+    y: float
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A sample of points in the plane of the two directions that tell them apart best.
+
+    `explained` are the shares of the variance that the two have.
+    """
+
+    points: list[ProjectedPoint]
+    explained: list[float]
+    sampled: int
+    total: int
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file on its way into an import: what follows begins at `received_bytes`."""
+
+    id: str
+    collection: str
+    size_bytes: int | None
+    received_bytes: int
+    complete: bool
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+    expires_at: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was exported: how many points, and their checksum (None of an export without vectors)."""
+
+    points: int
+    checksum: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """A checksum of points that does not depend on their order."""
+
+    points: int
+    checksum: str
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key of the target, without its text; `hint` is how it begins."""
+    """A key of the target, without its text; `hint` is how it begins.
+
+    Its limits are None where those of the settings hold.
+    """
 
     id: str
     name: str
@@ -280,6 +365,8 @@ class ApiKey:
     hint: str
     created_at: datetime.datetime
     expires_at: datetime.datetime | None
+    requests_per_second: float | None
+    burst: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,9 +430,12 @@ class Page(typing.Generic[T]):
 
 
 def build(kind: type[T], value: Any) -> T:
-    """An answer's JSON as `kind`; TypeError or KeyError for what it cannot be made of."""
+    """An answer's JSON as `kind`; UnexpectedAnswerError when it is not one."""
     key: Any = kind
-    made: T = _maker(key)(value)
+    try:
+        made: T = _maker(key)(value)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UnexpectedAnswerError(f"This is no {getattr(kind, '__name__', kind)}: {error}") from error
     return made
 
 

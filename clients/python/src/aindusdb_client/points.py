@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from aindusdb_client import endpoints, loading
-from aindusdb_client.bodies import Fusion, Include, PointChange, Query, Recall
+from aindusdb_client.bodies import KEEP, Filter, Fusion, Include, PointChange, Query, Recall
 from aindusdb_client.encoding import (
     Array,
     PointLike,
@@ -22,6 +22,7 @@ from aindusdb_client.models import (
     GroupedResult,
     Point,
     PointResult,
+    Projection,
     QueryAnswers,
     QueryResult,
     ScrollPage,
@@ -32,9 +33,6 @@ from aindusdb_client.models import (
 )
 from aindusdb_client.progress import Meter, Progress
 from aindusdb_client.transport import Transport, given
-
-Filter = Mapping[str, Any]
-KEEP: Any = type("Keep", (), {"__repr__": lambda self: "KEEP"})()
 
 
 class Points:
@@ -315,6 +313,19 @@ class Points:
         """Points by ids, and the ids that are not there."""
         body = {"ids": list(ids), "namespace": namespace, "include": list(include)}
         return build(FetchResult, self._call(endpoints.FETCH, body))
+
+    @calls(endpoints.PROJECTION)
+    def projection(
+        self,
+        *,
+        sample: int = 1000,
+        namespace: str | None = None,
+        color: str | None = None,
+        seed: int | None = None,
+    ) -> Projection:
+        """A sample of points in two dimensions, each with what it holds in the metadata field `color`."""
+        query = given(sample=sample, namespace=namespace, color=color, seed=seed)
+        return build(Projection, self._call(endpoints.PROJECTION, query=query))
 
     @calls(endpoints.COUNT)
     def count(

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 
+from aindusdb_client.connecting import pool_classes
 from aindusdb_client.endpoints import Endpoint
 from aindusdb_client.errors import (
     ApiError,
@@ -56,7 +57,6 @@ class Options:
     """What a client is told once: see Client."""
 
     timeout: float | None = 30.0
-    connect_timeout: float = 5.0
     idle_timeout: float = 120.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -69,8 +69,16 @@ class Connections:
     has just closed looks like a lost request.
     """
 
-    def __init__(self, *, pool_size: int, ssl_context: ssl.SSLContext | None, proxy: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        pool_size: int,
+        connect_timeout: float,
+        ssl_context: ssl.SSLContext | None,
+        proxy: str | None,
+    ) -> None:
         self.proxy = proxy
+        self.pool_classes = pool_classes(connect_timeout)
         self.common: dict[str, Any] = {"block": True, "retries": False}
         if ssl_context is not None:
             self.common["ssl_context"] = ssl_context
@@ -82,7 +90,9 @@ class Connections:
 
     def _made(self, **options: Any) -> urllib3.PoolManager:
         options |= self.common
-        return urllib3.ProxyManager(self.proxy, **options) if self.proxy else urllib3.PoolManager(**options)
+        made = urllib3.ProxyManager(self.proxy, **options) if self.proxy else urllib3.PoolManager(**options)
+        made.pool_classes_by_scheme = self.pool_classes
+        return made
 
     def close(self) -> None:
         """Close what is not in use."""
@@ -156,11 +166,12 @@ class Transport:
     ) -> Any:
         """The answer's JSON, None when it has no body; ApiError, NoAnswerError.
 
-        `lost` is asked of an error that comes after a try whose answer was lost: True when it only says
-        that the lost try was carried out; None is returned then.
+        `body` are JSON's values, or bytes as they are. `lost` is asked of an error that comes after a try
+        whose answer was lost: True when it only says that that one was carried out; None is returned then.
         """
-        data = None if body is None else encoded(body)
-        headers = {} if data is None else {"Content-Type": "application/json"}
+        data = body if body is None or isinstance(body, bytes) else encoded(body)
+        kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
+        headers = {} if data is None else {"Content-Type": kind}
         deadline = Deadline(self.options.timeout)
 
         def once() -> Any:
@@ -217,7 +228,6 @@ class Transport:
             sent["Authorization"] = f"Bearer {self.api_key}"
         left = deadline.left()
         reading = self.options.idle_timeout if left is None else left
-        connecting = min(self.options.connect_timeout, reading)
         once = None if endpoint.repeatable else self.connections.fresh()
         pool = once or self.connections.kept
         url = self.address(endpoint, names, query)
@@ -227,7 +237,7 @@ class Transport:
                 url,
                 body=body,
                 headers={**pool.headers, **sent},
-                timeout=urllib3.Timeout(connect=connecting, read=reading),
+                timeout=urllib3.Timeout(connect=reading, read=reading),
                 pool_timeout=reading,
                 preload_content=False,
                 redirect=False,
