@@ -55,6 +55,9 @@ class Gate:
     is first come, first served; a place that comes free is handed over, so that nobody overtakes.
     """
 
+    # After a queue has been empty for so long, its pace says nothing of the next one's.
+    FORGET_SECONDS = 1.0
+
     def __init__(self, threads: int, waiting_most: int, patience_seconds: float, note=lambda name, by: None):
         self.threads = threads
         self.waiting_most = waiting_most
@@ -66,7 +69,7 @@ class Gate:
         self._waiting: deque = deque()
         # Estimated seconds between two places that come free while others wait, and when the last one did.
         self._interval = 0.0
-        self._handed = 0.0
+        self._handed = self._emptied = 0.0
         self._told = (0.0, 0)
 
     def enter(self, path: str, method: str) -> None:
@@ -79,6 +82,8 @@ class Gate:
             if method != "GET" and path.rpartition("/")[2] not in READS:
                 patience *= LOAD_PATIENCE
             ahead = len(self._waiting)
+            if not ahead and time.monotonic() - self._emptied > self.FORGET_SECONDS:
+                self._interval = 0.0
             expected = (ahead + 1) * self._interval
             if ahead >= self.waiting_most or (ahead >= self.threads and expected > patience):
                 place = None
@@ -106,11 +111,13 @@ class Gate:
         with self._lock:
             if not self._waiting:
                 self._free += 1
-                self._handed = 0.0
+                if self._handed:
+                    self._emptied, self._handed = time.monotonic(), 0.0
                 return
             now = time.monotonic()
             if self._handed:
-                self._interval += SMOOTHING * (now - self._handed - self._interval)
+                weight = SMOOTHING if self._interval else 1.0
+                self._interval += weight * (now - self._handed - self._interval)
             self._handed = now
             self._waiting.popleft().release()
 

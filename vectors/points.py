@@ -7,6 +7,7 @@ import struct
 import msgspec
 import orjson
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from controlplane.errors import InvalidError, NotFoundError
 from vectors import bits, vectors
@@ -156,6 +157,8 @@ def points_upsert(connection: Connection, collection: Collection, *, namespace: 
         return 0
     form = collection.form
     staging = staging_of(collection)
+    # Commits empty the staging table; within a transaction of the caller's another batch may follow.
+    within = connection.pg.transaction_status == TransactionStatus.INTRANS
     try:
         with connection.db.transaction():
             if form not in connection.staging:
@@ -181,6 +184,8 @@ def points_upsert(connection: Connection, collection: Collection, *, namespace: 
             )
             if result.command_tuples != len(rows):
                 raise located(batch, order, collection, None)
+            if within:
+                connection.simple(f"TRUNCATE {staging}")
         connection.staging.add(form)
     except (
         psycopg.DataError,

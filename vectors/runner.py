@@ -47,6 +47,8 @@ HANDLERS = {
 # Jobs of one lane are done one after the other; kinds that are named in none go to `data`.
 LANES = {"build": (BUILD,), "merge": (MERGE,), "transfer": ("points.import", "points.export"), "data": ()}
 NAMED = tuple(kind for kinds in LANES.values() for kind in kinds)
+# Lanes that compute in this process, and so give way to those that serve.
+NICE = {"transfer": 5}
 STOP_SECONDS = 5.0
 
 
@@ -221,6 +223,7 @@ class Lanes:
         status = 1
         try:
             replica.die_with(parent)
+            os.nice(NICE.get(lane, 0))
             self.make(lane).run_for_ever()
             status = 0
         except KeyboardInterrupt:

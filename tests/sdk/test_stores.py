@@ -14,6 +14,7 @@ import pytest
 from tests.sdk.environments import node_modules_of, python_of
 from tests.vectors.conftest import vectors_url  # noqa: F401
 from tests.vectors.test_process import Server, die_with_tests, free_port, until
+from tests.vectors.test_transfer_process import killed_in_the_middle
 
 pytestmark = pytest.mark.sdk
 COUNT, DIMENSION = 6000, 512
@@ -127,7 +128,7 @@ def store(request, tmp_path):
 
 
 def test_there_and_back(store, vectors_url, tmp_path):  # noqa: F811
-    """Lines and Parquet, of several parts; the store keeps the file and nothing else."""
+    """Lines and Parquet, of several parts, by runners that are killed; the store keeps the files alone."""
     server = Server(
         vectors_url,
         tmp_path,
@@ -165,7 +166,8 @@ def test_there_and_back(store, vectors_url, tmp_path):  # noqa: F811
         expected = server.call("GET", f"collections/{names[0]}/checksum")[1]
         for format in ("ndjson", "parquet"):
             url = f"{store.url}.{format}"
-            job = done(names[0], "export", url=url, format=format)
+            started = server.call("POST", f"collections/{names[0]}/export", {"url": url, "format": format})[1]
+            job = killed_in_the_middle(server, vectors_url, started, 1)
             assert job["state"] == "succeeded", job["error"]
             assert job["result"]["bytes"] > 10 * 2**20
             job = done(names[1], "import", url=url, format=format)

@@ -91,7 +91,7 @@ def test_nobody_waits_for_ever(counts):
 
 def test_what_would_wait_too_long_is_refused_at_once(counts):
     """By the pace of the last departures; one for each thread may wait whatever the pace."""
-    gate = limits.Gate(1, 30, 0.05, counts.note)
+    gate = limits.Gate(1, 30, 0.2, counts.note)
     gate.enter("/", "GET")
     started = [Asking(gate, "/c/points") for _ in range(4)]
     waiting(gate, counts, 4)
@@ -108,6 +108,30 @@ def test_what_would_wait_too_long_is_refused_at_once(counts):
     for _ in range(2):
         gate.leave()
     until(lambda: load.outcome == "entered")
+
+
+def test_a_slow_time_is_not_held_against_the_next(counts):
+    gate = limits.Gate(1, 30, 0.5, counts.note)
+    gate.FORGET_SECONDS = 0
+    gate.enter("/", "GET")
+    slow = [Asking(gate, "/c/points") for _ in range(2)]
+    waiting(gate, counts, 2)
+    for left in (1, 0):
+        threading.Event().wait(0.3)
+        gate.leave()
+        until(lambda left=left: counts["waiting"] == left)
+    assert [one.outcome for one in slow] == ["entered"] * 2
+    gate.leave()
+    gate.enter("/", "GET")
+    reads = [Asking(gate, "/c/points"), Asking(gate, "/c/points")]
+    waiting(gate, counts, 2)
+    read = Asking(gate)
+    waiting(gate, counts, 3)
+    for _ in range(3):
+        gate.leave()
+    until(lambda: read.outcome == "entered")
+    assert [one.outcome for one in reads] == ["entered"] * 2
+    assert "shed" not in counts
 
 
 def test_a_bucket_gives_its_burst_then_its_rate():

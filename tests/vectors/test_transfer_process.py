@@ -78,7 +78,7 @@ def killed_in_the_middle(server, vectors_url, job, times: int) -> dict:
             assert now["state"] in ("queued", "running"), now
             return (now["progress"] or {}).get("rows", 0) > least and now
 
-        seen = until(further, seconds=30)["progress"]["rows"]
+        seen = until(further, seconds=60)["progress"]["rows"]
         with psycopg.connect(vectors_url) as db:
             row = db.execute(
                 "SELECT runner FROM vectors_job WHERE id = %s", [ids.decode("job", job["id"])]

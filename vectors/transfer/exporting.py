@@ -224,12 +224,13 @@ class Exporter:
 
     def write_parquet(self) -> None:
         # Its end speaks of all parts of it: it cannot go on in another process.
-        if self.state.get("parts"):
-            self.sink.abandon(self.state)
         self.begin()
         self.note(parquet_write(self, self.name, **self.scope, told=self.told), True)
 
     def begin(self) -> None:
+        """Begin the file, anew when a runner that died had begun it."""
+        if self.state:
+            self.sink.abandon(self.state)
         self.state = self.sink.begin()
         self.report(phase="writing", rows_total=self.estimate())
 
@@ -283,6 +284,8 @@ class Exporter:
         self.buffer += data
         if len(self.buffer) >= part_bytes(len(self.state["parts"])):
             self.put()
+            # Not to go on from, but to be taken away by whoever begins anew.
+            self.work.report(force=True, resume=self.state)
         return len(data)
 
     def flush(self) -> None:

@@ -142,15 +142,13 @@ class Importer:
                 raise CancelledError from None
             except (psycopg.OperationalError, UnavailableError):
                 # Deadlocks, a statement that waited too long, a connection that was lost: all is as before.
-                self.connection.staging.clear()
                 if attempt == TRIES:
                     raise
                 # When the database itself is away, the runner begins again once it is back.
                 self.work.db.execute("SELECT 1")
                 time.sleep(0.2 * attempt)
-                if not self.connection.usable:
-                    self.connection.close()
-                    self.connection = open_connection()
+                self.connection.close()
+                self.connection = open_connection()
 
     def attempt(self, chunk: Chunk) -> None:
         collection = self.collection()
@@ -184,9 +182,6 @@ class Importer:
             rows, wrong = judged(collection, rows, lambda row: last[row.id] != row.line)
         try:
             points.points_upsert(self.connection, collection, namespace=namespace, batch=batch_of(rows))
-            # The staging table is emptied by commits, and there may be another namespace in this transaction.
-            if rows:
-                self.connection.simple(f"TRUNCATE {points.staging_of(collection)}")
             return rows, wrong
         except InvalidError as refused:
             if len(rows) == 1:
