@@ -47,6 +47,8 @@ class TimedOutError(UnavailableError):
     """The database took longer than the limit for one statement; narrow the request or try again later."""
 
     code = "timeout"
+    # For the gateway: other replicas ask the same database.
+    headers = (("X-Retry-Elsewhere", "no"),)
 
 
 class _Asked(threading.local):
@@ -156,9 +158,11 @@ class Connection:
         """Take over the timeout that this thread asks for, only when it is another one than before."""
         asked = _asked.timeout_ms
         if asked != self._asked_ms:
-            least = min(asked or self.timeout_ms, self.timeout_ms or asked)
-            self.simple(f"SET statement_timeout = {least}")
-            self._asked_ms = asked
+            if self.timeout_ms and asked >= self.timeout_ms:
+                asked = 0
+            if asked != self._asked_ms:
+                self.simple(f"SET statement_timeout = {asked or self.timeout_ms}")
+                self._asked_ms = asked
 
     @property
     def usable(self) -> bool:

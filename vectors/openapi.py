@@ -10,6 +10,7 @@ OBJECT = {"type": "object", "additionalProperties": True}
 NULLABLE = {"type": ["string", "null"]}
 NULLABLE_OBJECT = {"type": ["object", "null"], "additionalProperties": True}
 NULLABLE_NUMBER = {"type": ["number", "null"]}
+NULLABLE_INTEGER = {"type": ["integer", "null"]}
 VECTOR = {"type": "array", "items": NUMBER}
 BINARY = {"type": "string", "format": "binary"}
 
@@ -60,7 +61,14 @@ COLLECTION = _object(
     points_are_exact=BOOLEAN,
     table_bytes=INTEGER,
     index_bytes=INTEGER,
-    index=_object(state={"enum": ["none", "ready"]}, options=OBJECT, built=NULLABLE_OBJECT, auto=BOOLEAN),
+    index=_object(
+        state={"enum": ["none", "ready"]},
+        options=OBJECT,
+        built=NULLABLE_OBJECT,
+        auto=BOOLEAN,
+        segments=INTEGER,
+        unindexed_points=INTEGER,
+    ),
     created_at=STRING,
     updated_at=STRING,
 )
@@ -75,10 +83,10 @@ SLOW_QUERY = _object(
     recall=NULLABLE_NUMBER,
     exact=BOOLEAN,
     plan=NULLABLE,
-    ef={"type": ["integer", "null"]},
+    ef=NULLABLE_INTEGER,
     share=NULLABLE_NUMBER,
-    candidates={"type": ["integer", "null"]},
-    matches={"type": ["integer", "null"]},
+    candidates=NULLABLE_INTEGER,
+    matches=NULLABLE_INTEGER,
     filter={},
     filter_excerpt=NULLABLE,
     error=NULLABLE,
@@ -90,7 +98,7 @@ RECALL = _object(
     queries=INTEGER,
     asked=NULLABLE_NUMBER,
     recall=NUMBER,
-    ef={"type": ["integer", "null"]},
+    ef=NULLABLE_INTEGER,
     plan=STRING,
     points=INTEGER,
     p50_ms=NUMBER,
@@ -105,9 +113,28 @@ API_KEY = _object(
     created_at=STRING,
     expires_at=NULLABLE,
     requests_per_second=NULLABLE_NUMBER,
-    burst={"type": ["integer", "null"]},
+    burst=NULLABLE_INTEGER,
 )
 SIMPLE = _object(id=STRING, content=NULLABLE, metadata=OBJECT)
+# What a build will take; the warning says that it does not fit.
+BUILD_NEEDS = {"memory_needed_bytes": INTEGER, "memory_limit_bytes": INTEGER, "warning": NULLABLE}
+JOB = _object(
+    id=STRING,
+    collection=STRING,
+    kind=STRING,
+    state={"enum": ["queued", "running", "succeeded", "failed", "cancelled"]},
+    params=OBJECT,
+    result=NULLABLE_OBJECT,
+    error=STRING,
+    attempt=INTEGER,
+    progress=NULLABLE_OBJECT,
+    percent=NUMBER,
+    phase=NULLABLE,
+    seconds_left=NULLABLE_NUMBER,
+    created_at=STRING,
+    started_at=NULLABLE,
+    finished_at=NULLABLE,
+)
 SCHEMAS = {
     "VectorsPoint": POINT,
     "VectorsCollection": COLLECTION,
@@ -121,7 +148,9 @@ SCHEMAS = {
         state={"enum": ["none", "queued", "building", "ready", "failed"]},
         percent=NUMBER,
         seconds_left=NULLABLE_NUMBER,
-        memory_needed_bytes=INTEGER,
+        **BUILD_NEEDS,
+        segments=INTEGER,
+        unindexed_points=INTEGER,
         options=OBJECT,
         built=NULLABLE_OBJECT,
         auto=BOOLEAN,
@@ -130,7 +159,7 @@ SCHEMAS = {
     "VectorsUpload": _object(
         id=STRING,
         collection=STRING,
-        size_bytes={"type": ["integer", "null"]},
+        size_bytes=NULLABLE_INTEGER,
         received_bytes=INTEGER,
         complete=BOOLEAN,
         created_at=STRING,
@@ -159,23 +188,8 @@ SCHEMAS = {
             },
         },
     },
-    "VectorsJob": _object(
-        id=STRING,
-        collection=STRING,
-        kind=STRING,
-        state={"enum": ["queued", "running", "succeeded", "failed", "cancelled"]},
-        params=OBJECT,
-        result=NULLABLE_OBJECT,
-        error=STRING,
-        attempt=INTEGER,
-        progress=NULLABLE_OBJECT,
-        percent=NUMBER,
-        phase=NULLABLE,
-        seconds_left=NULLABLE_NUMBER,
-        created_at=STRING,
-        started_at=NULLABLE,
-        finished_at=NULLABLE,
-    ),
+    "VectorsJob": JOB,
+    "VectorsIndexBuild": _more(JOB, **BUILD_NEEDS),
     "VectorsPointResult": {
         "type": "object",
         "description": "A line of the answer to lines: of a point, of how far it is, or at the end of all.",
@@ -261,7 +275,7 @@ _collection, _job, _point, _upload = map(
 )
 ANSWER = {
     "plan": {"enum": ["exact", "hnsw", "hnsw+exact", "ivfflat", "ivfflat+exact", "text", "hybrid"]},
-    "ef": {"type": ["integer", "null"]},
+    "ef": NULLABLE_INTEGER,
     "candidates": INTEGER,
     "exhausted": BOOLEAN,
 }
@@ -309,7 +323,7 @@ CALLS: dict[str, tuple[str, type | None, int, dict | None]] = {
     ),
     "aliases_delete": ("Take an alias away", None, 204, None),
     "index_get": ("Show the state of the index", None, 200, _reference("VectorsIndex")),
-    "index_build": ("Build an index", bodies.IndexOptions, 202, _job),
+    "index_build": ("Build an index", bodies.IndexOptions, 202, _reference("VectorsIndexBuild")),
     "index_delete": ("Drop the index", None, 204, None),
     "recall_measure": ("Measure the recall", bodies.RecallMeasure, 202, _job),
     "recall_list": ("List measurements of the recall", None, 200, _page(_reference("VectorsRecall"))),

@@ -8,7 +8,8 @@ so that the next try finds what is newer and alike instead of starting a second 
 from functools import cached_property
 
 from controlplane.errors import NotFoundError, ProblemError
-from deployments.models import TargetStatus
+from deployments.collection_jobs import collection_job_start
+from deployments.models import Target, TargetStatus
 from deployments.operations.base import TargetOperation
 from deployments.target_api import TargetApi, TargetUnreachableError, collection_path
 from worker.handlers import StepError, operation
@@ -39,6 +40,23 @@ class CollectionJob(TargetOperation):
     def api(self) -> TargetApi:
         return TargetApi(self.target, subject=self.operation.created_by, role="operator")
 
+    @property
+    def body(self) -> dict:
+        """What is sent, with the credentials that the input leaves out."""
+        return self.state.get("body", self.input["body"])
+
+    @classmethod
+    def resubmit(cls, operation, requested_by: str):
+        asked = operation.input
+        return collection_job_start(
+            target=Target.objects.get(pk=asked["target"]),
+            collection=asked["collection"],
+            job=asked["job"],
+            body=operation.state.get("body", asked["body"]),
+            requested_by=requested_by,
+            retry_of=operation,
+        )
+
     def start(self) -> Outcome:
         asked = self.input
         if self.target.status in TARGET_GONE:
@@ -51,7 +69,7 @@ class CollectionJob(TargetOperation):
                 job = self._started_before()
             if job is None:
                 path = f"{collection_path(asked['collection'])}/{STARTS[asked['job']][0]}"
-                job = self.api.call("POST", path, asked["body"], timeout=30)
+                job = self.api.call("POST", path, self.body, timeout=30)
         except TargetUnreachableError as error:
             raise StepError(error.detail, code=error.code) from error
         except ProblemError as error:

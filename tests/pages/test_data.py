@@ -178,6 +178,33 @@ def test_settings_change_the_collection(api, docs, operator):
     assert "Build only when asked" in shown
 
 
+def test_fields_and_full_text_are_declared(api, docs, operator, viewer):
+    rows = {"field_name": ["year", "section", ""], "field_type": ["number", "keyword", "boolean"]}
+    operator.post(f"{DOCS}settings/fields/", rows)
+    described = api.collection("docs")
+    assert {one["name"]: one["type"] for one in described["fields"]} == {
+        "year": "number",
+        "section": "keyword",
+    }
+    text = text_of(viewer.get(f"{DOCS}settings/"))
+    assert "year: number" in text
+    wrong = operator.post(
+        f"{DOCS}settings/fields/", {"field_name": "a..b", "field_type": "number"}, follow=True
+    )
+    assert 'class="icon failing"' in text_of(wrong)
+    assert "Full text is off" in text_of(operator.get(f"{DOCS}search/?by=text&text=x"))
+    operator.post(f"{DOCS}settings/text/", {"language": "english"})
+    assert api.collection("docs")["text"]["language"] == "english"
+    words = text_of(viewer.get(f"{DOCS}search/?by=text&text=number+7&include=content"))
+    assert "Words alone" in words
+    assert "p07" in words
+    both = text_of(viewer.get(f"{DOCS}search/?by=id&id=p20&text=number+7&fusion=rrf&rrf_k=5&include=content"))
+    assert "Vector and words, merged" in both
+    assert "p07" in both
+    operator.post(f"{DOCS}settings/text/", {"language": ""})
+    assert api.collection("docs")["text"] is None
+
+
 def test_aliases_are_made_switched_and_taken_away(api, docs, operator):
     api.collection_create({"name": "new", "dimension": 2})
     made = operator.post(f"{DOCS}settings/alias/", {"alias": "live"}, headers=HTMX)
@@ -320,6 +347,24 @@ def test_import_that_the_target_refuses_is_told(docs, operator):
     assert "Import into docs" in text_of(operator.get(f"{DOCS}transfer/"))
     told = operator.post(f"{DOCS}transfer/start/", form, headers={"Accept": "application/json"}).json()
     assert told["address"].endswith("#work")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_import_of_an_upload_tells_rows_bytes_and_wrong_lines(api, docs, operator):
+    lines = [{"id": f"n{number}", "vector": [1, number]} for number in range(20)]
+    lines[4]["vector"] = [1]
+    data = "\n".join(map(json.dumps, lines)).encode()
+    upload = api.call("POST", "collections/docs/uploads", {"size_bytes": len(data)})
+    sent = api.call("PUT", f"uploads/{upload['id']}", data, offset=0)
+    assert sent["received_bytes"] == len(data)
+    form = {"upload": upload["id"], "format": "ndjson", "namespace": "new", "on_error": "skip"}
+    operator.post(f"{DOCS}transfer/start/", form)
+    operation = run(Operation.objects.get(kind="collection.job"))
+    assert operation.status == Status.SUCCEEDED, operation.error
+    text = operator.get(f"{DOCS}transfer/{operation.pk}/").content.decode()
+    for shown in ("19", "Lines that failed", "n4", "vector"):
+        assert shown in text
+    assert "19 rows" in text_of(operator.get(f"{BASE}jobs/"))
 
 
 def test_drop_needs_the_name(api, docs, operator):

@@ -1,5 +1,7 @@
 """What the vector API should answer, computed plainly in Python and NumPy."""
 
+from decimal import Decimal
+
 import numpy as np
 
 
@@ -33,13 +35,21 @@ def kind(value):
     return type(value)
 
 
+def exact(value):
+    """A number as JSON writes it, which is what is kept and compared; others as they are."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Decimal(repr(value))
+    return value
+
+
 def same(a, b):
-    return kind(a) is kind(b) and not isinstance(a, list | dict) and a == b
+    return kind(a) is kind(b) and not isinstance(a, list | dict) and exact(a) == exact(b)
 
 
 def ordered(a, b, operator):
     if kind(a) is not kind(b) or kind(a) not in (float, str):
         return False
+    a, b = exact(a), exact(b)
     return {"$gt": a > b, "$gte": a >= b, "$lt": a < b, "$lte": a <= b}[operator]
 
 

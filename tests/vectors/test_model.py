@@ -59,6 +59,13 @@ STEPS = st.one_of(
 WEIGHTED = st.lists(STEPS, min_size=3, max_size=14)
 
 
+def check_parts(match, model, namespace):
+    """All parts of a match are those of its point."""
+    vector, content, metadata = model.points[namespace, match["id"]]
+    assert match["vector"] == list(vector)
+    assert (match["content"], match["metadata"]) == (content, metadata)
+
+
 def check_query(answer, model, namespace, vector, top_k, filter):
     keys = model.select(namespace, filter)
     expected = model.scores(vector, keys)
@@ -92,7 +99,8 @@ def check_pages(client, path, model, namespace, query):
 
 
 def check_groups(client, path, model, namespace, query, size):
-    answer = client.post(f"{path}/query", query | {"group_by": "n", "group_size": size}).json
+    asked = query | {"group_by": "n", "group_size": size, "include": ["vector", "content", "metadata"]}
+    answer = client.post(f"{path}/query", asked).json
     keys = model.select(namespace, query.get("filter"))
     every = model.groups(query["vector"], keys, "n", size)
     expected = every[: query["top_k"]]
@@ -103,6 +111,9 @@ def check_groups(client, path, model, namespace, query, size):
     for group in answer["groups"]:
         scores = [match["score"] for match in group["matches"]]
         assert scores == pytest.approx(dict(every)[group["value"]], abs=1e-5)
+        for match in group["matches"]:
+            assert match["metadata"]["n"] == group["value"]
+            check_parts(match, model, namespace)
 
 
 def check_recommend(client, path, model, namespace, positive, negative, filter):

@@ -88,7 +88,7 @@ def number_of(parameters: dict[str, str], name: str) -> int | None:
 def time_of(parameters: dict[str, str], name: str) -> datetime.datetime | None:
     """A parameter that is a time with its zone; InvalidError."""
     text = parameters.get(name)
-    if not text:
+    if text is None:
         return None
     try:
         found = datetime.datetime.fromisoformat(text)

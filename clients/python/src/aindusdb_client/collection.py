@@ -13,6 +13,7 @@ from aindusdb_client.models import (
     CollectionStats,
     Deleted,
     IndexInfo,
+    IndexJob,
     Job,
     Namespace,
     Page,
@@ -102,10 +103,10 @@ class Collection(Transfers):
         ef_construction: int | None = None,
         lists: int | None = None,
         precision: Literal["vector", "halfvec", "bit"] | None = None,
-    ) -> Job:
+    ) -> IndexJob:
         """Begin to build an index while reads and writes go on; ConflictError while another is built."""
         body = given(type=type, m=m, ef_construction=ef_construction, lists=lists, precision=precision)
-        return build(Job, self._call(endpoints.INDEX_BUILD, body))
+        return build(IndexJob, self._call(endpoints.INDEX_BUILD, body))
 
     @calls(endpoints.INDEX_DELETE)
     def index_delete(self) -> None:

@@ -67,7 +67,7 @@ NAMESPACES_LIST = Endpoint("GET", f"{_C}/namespaces", (Page[models.Namespace],))
 NAMESPACES_DELETE = Endpoint("DELETE", f"{_C}/namespaces", (models.Deleted,))
 
 INDEX_GET = Endpoint("GET", f"{_C}/index", (models.IndexInfo,))
-INDEX_BUILD = Endpoint("POST", f"{_C}/index", (models.Job,), repeatable=False)
+INDEX_BUILD = Endpoint("POST", f"{_C}/index", (models.IndexJob,), repeatable=False)
 INDEX_DELETE = Endpoint("DELETE", f"{_C}/index")
 PROJECTION = Endpoint("GET", f"{_C}/projection", (models.Projection,))
 

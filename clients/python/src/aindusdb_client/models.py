@@ -157,6 +157,8 @@ class IndexSummary:
     options: dict[str, Any]
     built: dict[str, Any] | None
     auto: bool
+    segments: int
+    unindexed_points: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,15 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexJob(Job):
+    """A build of an index, and the memory it needs; `warning` says that it does not fit."""
+
+    memory_needed_bytes: int
+    memory_limit_bytes: int
+    warning: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class IndexInfo:
     """A collection's index in full. `state`: none, queued, building, ready, failed (`job.error` says why)."""
 
@@ -248,6 +259,10 @@ class IndexInfo:
     percent: float
     seconds_left: float | None
     memory_needed_bytes: int
+    memory_limit_bytes: int
+    warning: str | None
+    segments: int
+    unindexed_points: int
     options: dict[str, Any]
     built: dict[str, Any] | None
     auto: bool
