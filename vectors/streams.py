@@ -39,13 +39,18 @@ def place() -> threading.BoundedSemaphore:
     return _places
 
 
+def place_take() -> None:
+    """Take the place of one stream, until place().release(); TooManyRequestsError when there is none."""
+    if not place().acquire(blocking=False):
+        raise TooManyRequestsError(
+            "As many streams as this replica takes are under way; try again.", retry_after_seconds=5
+        )
+
+
 def points_stream(name: str, read, *, namespace: str, batch_lines: int, errors_only: bool):
     """The Stream of NDJSON answers to the lines that read(size) gives; what concerns all lines is raised."""
     collections.collection_get(name)
-    if not place().acquire(blocking=False):
-        raise TooManyRequestsError(
-            "As many streams as this replica takes are being loaded; try again.", retry_after_seconds=5
-        )
+    place_take()
     return Stream(name, read, namespace=namespace, batch_lines=batch_lines, errors_only=errors_only)
 
 

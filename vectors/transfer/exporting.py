@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from psycopg import errors as pg_errors
 
 from controlplane import ids
-from controlplane.errors import NotFoundError, ProblemError, TooManyRequestsError
+from controlplane.errors import NotFoundError, ProblemError
 from vectors import collections, database, points, replica, streams
 from vectors.jobs import records
 from vectors.jobs.work import CancelledError, FailedError, Work
@@ -20,14 +20,6 @@ from vectors.transfer.sinks import open_sink, part_bytes
 
 EXPORT = "points.export"
 STOP_SECONDS = 5.0
-
-
-def place_taken() -> None:
-    """Take the place of one stream; TooManyRequestsError when there is none."""
-    if not streams.place().acquire(blocking=False):
-        raise TooManyRequestsError(
-            "As many streams as this replica takes are running; try again.", retry_after_seconds=5
-        )
 
 
 def export_stream(
@@ -42,7 +34,7 @@ def export_stream(
     """The stream of a collection's points; what concerns all of it is raised before it begins."""
     collections.collection_get(name)
     points.where(namespace, filter)
-    place_taken()
+    streams.place_take()
     if format == "parquet":
         return Stream(parquet_of_process(name, namespace, filter))
     return Stream(lines(Pages(name, namespace=namespace, filter=filter, after=after), vectors))
