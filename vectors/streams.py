@@ -166,7 +166,9 @@ class Stream:
                 self.outcomes[number] = {"id": point.id, "status": "upserted"}
 
         def upsert(collection, chosen):
-            batch = points.batch_from_points([point for _, point in chosen], collection.dimension)
+            batch = points.batch_from_points(
+                [point for _, point in chosen], collection.dimension, collection.form
+            )
             database.pool().call(
                 lambda connection: points.points_upsert(
                     connection, collection, namespace=namespace, batch=batch
@@ -178,7 +180,7 @@ class Stream:
     def sound(self, collection, number: int, point: Line) -> bool:
         """Whether a point can be written; if not, its error is noted."""
         try:
-            batch = points.batch_from_points([point], collection.dimension)
+            batch = points.batch_from_points([point], collection.dimension, collection.form)
             points.prepared(batch)
             problem = points.fault(batch, [0], collection.metric)
         except InvalidError as error:

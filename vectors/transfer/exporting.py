@@ -67,7 +67,7 @@ def lines(pages: Pages, vectors: str) -> Iterator[bytes]:
         manifest["after"] = pages.after
     try:
         for page in pages:
-            yield b"".join([ndjson.line_of(row, vectors) for row in page])
+            yield b"".join([ndjson.line_of(row, vectors, pages.form) for row in page])
     except ProblemError as problem:
         manifest["error"] = problem.as_dict("")
     checksum = pages.checksum if vectors != "none" else None
@@ -106,7 +106,8 @@ def parquet_write(file, name: str, *, namespace: str | None, filter: dict | None
     from vectors.transfer.parquet import Writer
 
     pages = Pages(name, namespace=namespace, filter=filter)
-    writer = Writer(file, collections.collection_get(name).dimension)
+    collection = collections.collection_get(name)
+    writer = Writer(file, collection.dimension, collection.bits)
     for page in pages:
         writer.write(page)
         if told is not None:
@@ -204,7 +205,7 @@ class Exporter:
         pages.points, pages.sum = self.state.get("points", 0), self.state.get("sum", 0)
         self.rows_before, self.bytes = pages.points, self.state.get("bytes", 0)
         for page in pages:
-            self.buffer += b"".join([ndjson.line_of(row, how) for row in page])
+            self.buffer += b"".join([ndjson.line_of(row, how, pages.form) for row in page])
             if len(self.buffer) >= part_bytes(len(self.state["parts"])):
                 self.put()
                 self.note(pages, how != "none")
