@@ -75,7 +75,6 @@ class Chroma(Http):
 
     def __init__(self, port: int, collection: str = ""):
         super().__init__(port)
-        self.port = port
         self.collection = collection
 
     def create(self, name: str) -> None:
