@@ -93,9 +93,14 @@ class TargetApi:
         try:
             connection.request(method, address, body=content, headers=headers)
             answer = connection.getresponse()
-            data = answer.read(MOST_ANSWER_BYTES)
+            data = answer.read(MOST_ANSWER_BYTES + 1)
         finally:
             connection.close()
+        if len(data) > MOST_ANSWER_BYTES:
+            raise TooLargeError(
+                f"The answer has more than {MOST_ANSWER_BYTES >> 20} MiB: ask for fewer points, or without"
+                " vectors."
+            )
         if answer.status < 400:
             return json.loads(data) if data else {}
         raise problem_of(answer.status, data)

@@ -12,6 +12,7 @@ from deployments.collection_jobs import collection_job_start
 from deployments.models import Target, TargetStatus
 from deployments.operations.base import TargetOperation
 from deployments.target_api import TargetApi, TargetUnreachableError, collection_path
+from worker.engine import database_now
 from worker.handlers import StepError, operation
 from worker.outcomes import Cancelled, Done, Fail, Next, Outcome, Wait
 
@@ -23,7 +24,9 @@ STARTS = {
     "recall.measure": ("recall", "Recall measurement of {}"),
 }
 ENDED = ("succeeded", "failed", "cancelled")
+# Polls of a job: each second at first, seldom when it runs for long.
 POLL_SECONDS = 1.0
+POLL_SECONDS_MOST = 5.0
 AWAY_SECONDS = 5.0
 LOOKED_THROUGH = 200
 TARGET_GONE = (TargetStatus.DESTROYING, TargetStatus.DESTROYED)
@@ -90,7 +93,7 @@ class CollectionJob(TargetOperation):
             )
         if job["state"] not in ENDED:
             waiting = "other jobs of the target" if job["state"] == "queued" else phase_of(job)
-            return Wait(POLL_SECONDS, waiting, int(job.get("percent") or 0))
+            return Wait(self._poll_seconds(), waiting, int(job.get("percent") or 0))
         if job["state"] == "failed":
             return Fail(job["error"] or "The target does not say why.", code="job_failed")
         if job["state"] == "cancelled":
@@ -117,6 +120,10 @@ class CollectionJob(TargetOperation):
         except ProblemError as error:
             return Cancelled(f"The target had nothing to stop: {error.detail}")
         return Cancelled(f"{job['id']} was stopped on the target.")
+
+    def _poll_seconds(self) -> float:
+        running = (database_now() - self.operation.step_started_at).total_seconds()
+        return min(POLL_SECONDS_MOST, max(POLL_SECONDS, running / 60))
 
     def _jobs(self, limit: int) -> list[dict]:
         return self.api.call("GET", "jobs", limit=limit)["items"]

@@ -52,9 +52,9 @@ def _listed(context: dict, parameters) -> dict:
         context["sample"] = api.call("POST", f"{path}/scroll", body, timeout=15)
         asked = {key: body[key] for key in ("namespace", "filter") if key in body}
         context["count"] = api.call("POST", f"{path}/count", {**asked, "estimated": True})
-    except InvalidError as error:
-        return at_fields(error, ("filter",))
     except ProblemError as error:
+        if error.status < 500:
+            return at_fields(error, ("filter",))
         context["problem"] = error
     return {}
 
