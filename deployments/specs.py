@@ -45,6 +45,10 @@ RESERVED_ENV = frozenset(
         "AINDUS_ROLE",
         "AINDUS_REPLICA_DIR",
         "AINDUS_DATA_DIR",
+        # They open files, networks and buckets of the machine to whoever may import: its operator decides.
+        "AINDUS_TRANSFER_PATHS",
+        "AINDUS_TRANSFER_URLS",
+        "AINDUS_TRANSFER_NETWORKS",
         "PATH",
         "PYTHONPATH",
         "LD_PRELOAD",

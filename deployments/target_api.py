@@ -60,7 +60,7 @@ class TargetApi:
         return jwt.encode(claims, secret, algorithm="HS256")
 
     def call(self, method: str, path: str, body=None, *, timeout: float = TIMEOUT_SECONDS, **query):
-        """The parsed answer of the first ready replica that answers.
+        """The parsed answer of the first ready replica that answers; `body` is JSON, or bytes as they are.
 
         A call that reads is tried on the next replica when one does not answer. The target's own problem
         is raised as ours, TargetUnreachableError when no replica answers.
@@ -72,7 +72,10 @@ class TargetApi:
             )
         headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json"}
         content = None
-        if body is not None:
+        if isinstance(body, bytes):
+            content = body
+            headers["Content-Type"] = "application/octet-stream"
+        elif body is not None:
             content = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
         address = f"/api/v1/vectors/{path}" + (f"?{urlencode(query)}" if query else "")
@@ -90,9 +93,14 @@ class TargetApi:
         try:
             connection.request(method, address, body=content, headers=headers)
             answer = connection.getresponse()
-            data = answer.read(MOST_ANSWER_BYTES)
+            data = answer.read(MOST_ANSWER_BYTES + 1)
         finally:
             connection.close()
+        if len(data) > MOST_ANSWER_BYTES:
+            raise TooLargeError(
+                f"The answer has more than {MOST_ANSWER_BYTES >> 20} MiB: ask for fewer points, or without"
+                " vectors."
+            )
         if answer.status < 400:
             return json.loads(data) if data else {}
         raise problem_of(answer.status, data)

@@ -23,10 +23,11 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
 
 
 class IndexOptions(Body):
-    type: Literal["hnsw", "flat"] | None = None
+    type: Literal["hnsw", "ivfflat", "flat"] | None = None
     m: int | None = None
     ef_construction: int | None = None
-    precision: Literal["vector", "halfvec"] | None = None
+    lists: int | None = None
+    precision: Literal["vector", "halfvec", "bit"] | None = None
 
 
 class Field(Body):
@@ -41,7 +42,7 @@ class TextOptions(Body):
 class CollectionCreate(Body):
     name: str
     dimension: int
-    metric: Literal["cosine", "l2", "ip", "l1"] = "cosine"
+    metric: Literal["cosine", "l2", "ip", "l1", "hamming", "jaccard"] = "cosine"
     index: IndexOptions | None = None
     auto_index: bool = True
     fields: list[Field] = []

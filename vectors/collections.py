@@ -13,22 +13,9 @@ from psycopg.types.json import Jsonb
 
 from controlplane import ids
 from controlplane.errors import ConflictError, InvalidError, NotFoundError
-from vectors import database, declared, fields, segments, words
-from vectors.vectors import DIMENSION_MOST
+from vectors import bits, database, declared, fields, kinds, segments, vectors, words
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
-# pgvector's distance operator and operator class of each metric.
-METRICS = {
-    "cosine": ("<=>", "vector_cosine_ops"),
-    "l2": ("<->", "vector_l2_ops"),
-    "ip": ("<#>", "vector_ip_ops"),
-    "l1": ("<+>", "vector_l1_ops"),
-}
-# Metrics whose score is the distance, where less is nearer.
-DISTANCES = ("l2", "l1")
-# The most dimensions an index takes, by the precision of the numbers in it.
-INDEX_DIMENSION_MOST = {"vector": 2000, "halfvec": 4000}
-DEFAULT_INDEX = {"type": "hnsw", "m": 16, "ef_construction": 64, "precision": "vector"}
 CACHE_SECONDS = 1.0
 NAME_LOCK_CLASS = 0x4E414D45
 EXACT_COUNT_MOST = 50_000
@@ -56,7 +43,6 @@ class Collection:
     aliases: list[str]
     fields: list[dict]
     text_language: str | None
-    operator: str
     table: str
     parts: tuple[segments.Part, ...]
     # The declared fields whose index serves, by name; whether that of the content's words does, and whether
@@ -75,20 +61,42 @@ class Collection:
         return ids.encode("col", self.id)
 
     @property
+    def bits(self) -> bool:
+        """Whether its vectors are of bits."""
+        return kinds.METRICS[self.metric].form == "bit"
+
+    @property
+    def form(self):
+        """The module that packs and unpacks its vectors."""
+        return bits if self.bits else vectors
+
+    @property
     def half(self) -> bool:
         """Whether an index holds the numbers at half precision, so that each must fit it."""
         return "halfvec" in (self.index_options.get("precision"), (self.index_built or {}).get("precision"))
 
+    @property
+    def index_type(self) -> str:
+        """The type of the index that serves: hnsw, or ivfflat."""
+        return (self.index_built or {}).get("type", "hnsw")
+
+    @property
+    def lists(self) -> int:
+        """How many lists the first part of an ivfflat index has."""
+        return kinds.lists_of(self.index_built, self.parts[0].rows)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether what the index finds must be ranked anew by the numbers."""
+        return kinds.quantized(self.metric, self.index_built)
+
     def distance(self, vector: str) -> str:
         """SQL of the distance to a placeholder."""
-        return f"embedding OPERATOR({self.operator}) {vector}"
+        return f"embedding OPERATOR({kinds.METRICS[self.metric].operator}) {vector}"
 
     def indexed_distance(self, vector: str) -> str:
-        """SQL of the distance whose order the index that serves gives; at half precision an approximation."""
-        if self.index_built is None or self.index_built.get("precision") != "halfvec":
-            return self.distance(vector)
-        kind = f"halfvec({self.dimension})"
-        return f"embedding::{kind} OPERATOR({self.operator}) {vector}::vector::{kind}"
+        """SQL of the distance whose order the index that serves gives, at less precision about its own."""
+        return kinds.indexed(self.metric, self.dimension, self.index_built, vector)[1]
 
 
 # About how many rows a table `r` holds: as the planner reckons, by its size of now and its density of when it
@@ -131,7 +139,6 @@ def _collection(row) -> Collection:
         aliases=row[12],
         fields=given,
         text_language=language,
-        operator=METRICS[row[3]][0],
         table=table_of(row[0]),
         parts=segments.parts_of(row[5]),
         declared={one.name: one for one in known if one.index_name(row[0]) in serving},
@@ -227,45 +234,6 @@ def working_on(name: str, work):
         return work(collection_get(name))
 
 
-def index_options(given: dict | None, dimension: int, base: dict | None = None, at: str = "index") -> dict:
-    """Complete index options from those given; InvalidError. `base` has what is not given."""
-    options = DEFAULT_INDEX | (base or {})
-    options.update({key: value for key, value in (given or {}).items() if value is not None})
-    unknown_keys = set(options) - set(DEFAULT_INDEX)
-    if unknown_keys:
-        raise InvalidError(f"No such index option: {sorted(unknown_keys)[0][:40]}.", field=at)
-    if options["type"] not in ("hnsw", "flat"):
-        raise InvalidError("Use type hnsw, or flat for exact search alone.", field=f"{at}.type")
-    if options["precision"] not in INDEX_DIMENSION_MOST:
-        raise InvalidError("precision is vector, or halfvec.", field=f"{at}.precision")
-    if not 2 <= options["m"] <= 100:
-        raise InvalidError("m is between 2 and 100.", field=f"{at}.m")
-    if not max(4, 2 * options["m"]) <= options["ef_construction"] <= 1000:
-        raise InvalidError(
-            f"ef_construction is between {max(4, 2 * options['m'])} (twice m) and 1000.",
-            field=f"{at}.ef_construction",
-        )
-    return options
-
-
-def indexable(dimension: int, precision: str, at: str = "index.") -> None:
-    """InvalidError when no index of this dimension and precision can be built; `at` leads to the options."""
-    if dimension > INDEX_DIMENSION_MOST["halfvec"]:
-        raise InvalidError(
-            f"An hnsw index takes up to {INDEX_DIMENSION_MOST['halfvec']} dimensions, this collection has"
-            f" {dimension}: use index type flat (exact search).",
-            code="not_indexable",
-            field=f"{at}type",
-        )
-    if dimension > INDEX_DIMENSION_MOST[precision]:
-        raise InvalidError(
-            f"An hnsw index of precision vector takes up to {INDEX_DIMENSION_MOST['vector']} dimensions, this"
-            f" collection has {dimension}: use precision halfvec, or type flat (exact search).",
-            code="not_indexable",
-            field=f"{at}precision",
-        )
-
-
 def name_check(name: str, field: str = "name") -> None:
     """InvalidError for what no collection and no alias may be called."""
     if not NAME.match(name):
@@ -298,29 +266,31 @@ def collection_create(
     InvalidError, ConflictError when the name is taken.
     """
     name_check(name)
-    if not 1 <= dimension <= DIMENSION_MOST:
-        raise InvalidError(f"The dimension is between 1 and {DIMENSION_MOST}.", field="dimension")
-    if metric not in METRICS:
-        raise InvalidError(f"The metric is one of {', '.join(METRICS)}.", field="metric")
-    given = dict(index or {})
-    if dimension > INDEX_DIMENSION_MOST["vector"]:
-        given.setdefault("precision", "halfvec")
-    if dimension > INDEX_DIMENSION_MOST["halfvec"]:
-        given.setdefault("type", "flat")
-    options = index_options(given, dimension)
-    if options["type"] == "hnsw":
-        indexable(dimension, options["precision"])
+    if metric not in kinds.METRICS:
+        raise InvalidError(f"The metric is one of {', '.join(kinds.METRICS)}.", field="metric")
+    form = kinds.METRICS[metric].form
+    if not 1 <= dimension <= kinds.DIMENSION_MOST[form]:
+        raise InvalidError(
+            f"The dimension is between 1 and {kinds.DIMENSION_MOST[form]} for metric {metric}.",
+            field="dimension",
+        )
+    options = kinds.options_first(index, metric, dimension)
     declare = fields.checked(declare or [])
     collection_id = ids.uuid7()
     table = sql.SQL(table_of(collection_id))
     statements = [
         sql.SQL(
             'CREATE TABLE {} (namespace text COLLATE "C" NOT NULL DEFAULT \'\', id text COLLATE "C" NOT NULL,'
-            " embedding vector({}) NOT NULL, content text, metadata jsonb NOT NULL DEFAULT '{{}}',"
+            " embedding {}({}) NOT NULL, content text, metadata jsonb NOT NULL DEFAULT '{{}}',"
             " created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now(),"
             " epoch integer NOT NULL DEFAULT 0,{}"
             " PRIMARY KEY (namespace, id))"
-        ).format(table, sql.Literal(dimension), sql.SQL(f" {words.column(language)}," if language else "")),
+        ).format(
+            table,
+            sql.SQL(form),
+            sql.Literal(dimension),
+            sql.SQL(f" {words.column(language)}," if language else ""),
+        ),
         sql.SQL("CREATE INDEX {} ON {} (epoch)").format(sql.Identifier(f"e_{collection_id.hex}"), table),
         # The pending list makes loading faster by two thirds; queries read all of it, so it is kept short.
         sql.SQL(
@@ -361,9 +331,7 @@ def collection_update(*, name: str, auto_index: bool | None = None, index: dict 
     collection = collection_load(name)
     options = collection.index_options
     if index is not None:
-        options = index_options(index, collection.dimension, collection.index_options)
-        if options["type"] == "hnsw":
-            indexable(collection.dimension, options["precision"])
+        options = kinds.options(index, collection.metric, collection.dimension, collection.index_options)
     with database.pool().connection() as connection:
         connection.db.execute(
             "UPDATE vectors_collection SET index_options = %s, auto_index = coalesce(%s, auto_index),"

@@ -38,6 +38,7 @@ SESSION = (
     "SET hnsw.iterative_scan = relaxed_order;"
     "SET hnsw.scan_mem_multiplier = 4;"
     "SET hnsw.max_scan_tuples = 40000;"
+    "SET ivfflat.iterative_scan = relaxed_order;"
     "SET timezone = 'UTC'"
 )
 
@@ -46,6 +47,8 @@ class TimedOutError(UnavailableError):
     """The database took longer than the limit for one statement; narrow the request or try again later."""
 
     code = "timeout"
+    # For the gateway: other replicas ask the same database.
+    headers = (("X-Retry-Elsewhere", "no"),)
 
 
 class _Asked(threading.local):
@@ -88,7 +91,9 @@ class Connection:
         self._prepared: dict[str, bytes] = {}
         self._serial = 0
         self._ef = 0
-        self.staging = False
+        self._probes = 0
+        # The forms of vectors that there is a staging table of.
+        self.staging: set = set()
         # The statement that ran last, for the log of slow queries; whether that looks at all.
         self.last: tuple | None = None
         self.watched = True
@@ -143,13 +148,21 @@ class Connection:
             self.simple(f"SET hnsw.ef_search = {int(ef)}")
             self._ef = ef
 
+    def set_probes(self, probes: int) -> None:
+        """Set ivfflat.probes, only when it is another one than before."""
+        if probes != self._probes:
+            self.simple(f"SET ivfflat.probes = {int(probes)}")
+            self._probes = probes
+
     def set_timeout(self) -> None:
         """Take over the timeout that this thread asks for, only when it is another one than before."""
         asked = _asked.timeout_ms
         if asked != self._asked_ms:
-            least = min(asked or self.timeout_ms, self.timeout_ms or asked)
-            self.simple(f"SET statement_timeout = {least}")
-            self._asked_ms = asked
+            if self.timeout_ms and asked >= self.timeout_ms:
+                asked = 0
+            if asked != self._asked_ms:
+                self.simple(f"SET statement_timeout = {asked or self.timeout_ms}")
+                self._asked_ms = asked
 
     @property
     def usable(self) -> bool:

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import orjson
 
-from vectors import fields, search, slow
+from vectors import fields, search, slow, widths
 from vectors.clauses import Clause, clause_of, text_array
 from vectors.collections import Collection
 from vectors.database import Connection
@@ -59,16 +59,19 @@ def points_query_groups(
         share = search.matching_share(connection, collection, namespace, clause)
     if spans:
         conditions, arguments, formats = selecting(clause)
-        plan = "hnsw"
-        connection.set_ef(ef)
-        more = f", ({value})::text AS value{columns(include)}"
+        plan = collection.index_type
+        widths.set_width(connection, collection, ef)
+        more = f", ({value})::text AS value{columns(include, collection)}"
         result = connection.run(
-            search.nearest_sql(collection, spans, more, conditions, wanted), arguments, formats, prepare=False
+            search.nearest_sql(collection, spans, more, conditions, wanted, ef),
+            arguments,
+            formats,
+            prepare=False,
         )
         if search.complete(result, spans, wanted):
             groups = grouped(result, collection, include, top_k, group_size, wanted)
         if groups is None or len(groups) < top_k or any(len(g["matches"]) < group_size for g in groups):
-            plan, groups = "hnsw+exact", None
+            plan, groups = f"{plan}+exact", None
     if groups is None:
         names = "".join(f", {name}" for name in include)
         if declared:
@@ -78,8 +81,9 @@ def points_query_groups(
         result = connection.run(
             f"SELECT id, distance, value::text{names} FROM (SELECT *, row_number() OVER nearest AS rank,"
             " first_value(distance) OVER nearest AS best, first_value(id) OVER nearest AS best_id"
-            f" FROM (SELECT id, {collection.distance('$1')} AS distance, {value} AS value{columns(include)}"
-            f" FROM {collection.table} WHERE {conditions}) points"
+            f" FROM (SELECT id, {collection.distance('$1')} AS distance,"
+            f" {value} AS value{columns(include, collection)} FROM {collection.table}"
+            f" WHERE {conditions}) points"
             " WINDOW nearest AS (PARTITION BY value ORDER BY distance, id)) ranked"
             f" WHERE rank <= {group_size} ORDER BY best, best_id, rank LIMIT {top_k * group_size}",
             arguments,
@@ -87,7 +91,7 @@ def points_query_groups(
             prepare=False,
         )
         groups = grouped(result, collection, include, top_k, group_size)
-    candidates = result.ntuples if plan == "hnsw" else max(collection.rows, result.ntuples)
+    candidates = result.ntuples if plan == collection.index_type else max(collection.rows, result.ntuples)
     exhausted = len(groups) < top_k
     if score_threshold is not None:
         for group in groups:

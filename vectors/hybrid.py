@@ -7,8 +7,9 @@ less, so that no point outside of the lists could have been among the k.
 """
 
 from vectors import bodies, points, search, text
-from vectors.collections import DISTANCES, Collection
+from vectors.collections import Collection
 from vectors.database import Connection
+from vectors.kinds import DISTANCES
 
 DEPTH_LEAST = 100
 

@@ -6,27 +6,11 @@ from psycopg.types.json import Jsonb
 
 from controlplane import ids
 from controlplane.errors import ConflictError, InvalidError
-from vectors import collections, database
-from vectors.collections import METRICS, Collection
+from vectors import collections, database, kinds
+from vectors.collections import Collection
 from vectors.jobs import records
 
 BUILD, MERGE = "index.build", "index.merge"
-
-
-def graph_bytes(rows: int, dimension: int, m: int, precision: str = "vector") -> int:
-    """About the memory that a graph of this many rows needs while it is built."""
-    return int(rows * (dimension * (2 if precision == "halfvec" else 4) + 8 + 2 * m * 16 + 200) * 1.05)
-
-
-def definition(metric: str, dimension: int, options: dict) -> str:
-    """SQL of an index of these options, from USING on."""
-    column, operators = "embedding", METRICS[metric][1]
-    if options.get("precision") == "halfvec":
-        column, operators = f"(embedding::halfvec({dimension}))", operators.replace("vector", "halfvec")
-    return (
-        f"USING hnsw ({column} {operators})"
-        f" WITH (m = {int(options['m'])}, ef_construction = {int(options['ef_construction'])})"
-    )
 
 
 def memory_limit_bytes(db, memory_mib: int) -> int:
@@ -41,9 +25,7 @@ def memory_limit_bytes(db, memory_mib: int) -> int:
 
 def estimate(db, collection: Collection, options: dict) -> dict:
     """What a build will need: {memory_needed_bytes, memory_limit_bytes, warning}; no warning when it fits."""
-    needed = graph_bytes(
-        collection.rows, collection.dimension, options["m"], options.get("precision", "vector")
-    )
+    needed = kinds.build_bytes(options, collection.dimension, collection.rows)
     limit = memory_limit_bytes(db, settings.VECTORS["index_memory_mib"])
     return {
         "memory_needed_bytes": needed,
@@ -63,14 +45,14 @@ def does_not_fit(needed: int, limit: int) -> str:
 def index_build(*, name: str, options: dict | None = None) -> dict:
     """Queue the build of a collection's index; the job. ConflictError when one is on its way."""
     collection = collections.collection_load(name)
-    chosen = collections.index_options(options, collection.dimension, collection.index_options, at="index")
-    if chosen["type"] != "hnsw":
-        if options and options.get("type") == "flat":
-            raise InvalidError(
-                "flat needs no build: DELETE the index to search exactly.", field="type", code="not_buildable"
-            )
-        chosen["type"] = "hnsw"
-    collections.indexable(collection.dimension, chosen["precision"], "")
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    if given.get("type") == "flat":
+        raise InvalidError(
+            "flat needs no build: DELETE the index to search exactly.", field="type", code="not_buildable"
+        )
+    if collection.index_options["type"] == "flat":
+        given.setdefault("type", "hnsw")
+    chosen = kinds.options(given, collection.metric, collection.dimension, collection.index_options)
     with database.pool().connection() as connection:
         try:
             with connection.db.transaction():

@@ -34,6 +34,8 @@ class OverloadedError(TooManyRequestsError):
     """More requests wait already than this replica serves in time; try again later, or run more replicas."""
 
     code = "overloaded"
+    # For the gateway: nothing was done, and another replica may have a place.
+    headers = (("X-Retry-Elsewhere", "yes"),)
 
 
 class RateLimitedError(TooManyRequestsError):

@@ -53,7 +53,7 @@ COLLECTION = _object(
     id=STRING,
     name=STRING,
     dimension=INTEGER,
-    metric={"enum": ["cosine", "l2", "ip", "l1"]},
+    metric={"enum": ["cosine", "l2", "ip", "l1", "hamming", "jaccard"]},
     aliases=_list(STRING),
     fields=_list(_object(name=STRING, type=FIELD_TYPE, indexed=BOOLEAN)),
     text={"oneOf": [_object(language=STRING, indexed=BOOLEAN), {"type": "null"}]},
@@ -274,7 +274,7 @@ _collection, _job, _point, _upload = map(
     _reference, ("VectorsCollection", "VectorsJob", "VectorsPoint", "VectorsUpload")
 )
 ANSWER = {
-    "plan": {"enum": ["exact", "hnsw", "hnsw+exact", "text", "hybrid"]},
+    "plan": {"enum": ["exact", "hnsw", "hnsw+exact", "ivfflat", "ivfflat+exact", "text", "hybrid"]},
     "ef": NULLABLE_INTEGER,
     "candidates": INTEGER,
     "exhausted": BOOLEAN,

@@ -18,7 +18,7 @@ import orjson
 import psycopg
 
 from controlplane.errors import ProblemError
-from vectors import bodies, collections, database, points, queries, search, slow, vectors
+from vectors import bodies, collections, database, points, queries, search, slow, vectors, widths
 
 FIELDS = frozenset(("vector", "top_k", "namespace", "include", "recall"))
 FORMATS = (1, 0)
@@ -34,6 +34,7 @@ class Plan(NamedTuple):
     """How one collection is asked with certain options, for as long as what is known of it is fresh."""
 
     statement: str
+    kind: str
     ef: int
     # For each span of the statement how many rows it must give; None: any number.
     wanted: tuple[int | None, ...]
@@ -75,7 +76,7 @@ def answered(name: str, raw: bytes) -> bytes | None:
             plan = planned(connection, collection, body, key)
             if plan is None:
                 return None
-        connection.set_ef(plan.ef)
+        widths.set_width(connection, collection, plan.ef)
         result = connection.run(plan.statement, (packed, plan.namespace), FORMATS)
         count = result.ntuples
         if count < plan.top_k:
@@ -115,7 +116,7 @@ def answered(name: str, raw: bytes) -> bytes | None:
     return orjson.dumps(
         {
             "matches": matches,
-            "plan": "hnsw",
+            "plan": plan.kind,
             "ef": plan.ef,
             "candidates": max(plan.candidates, count),
             "exhausted": False,
@@ -137,7 +138,7 @@ def note(connection, collection, plan: Plan, seconds: float, *, answered: bool) 
     """Hand a slow query over to their log."""
     query = {"namespace": plan.namespace.decode(), "top_k": plan.top_k, "recall": plan.recall}
     found = {
-        "plan": "hnsw",
+        "plan": plan.kind,
         "ef": plan.ef,
         "candidates": plan.candidates,
         "matches": range(plan.top_k),
@@ -149,6 +150,8 @@ def note(connection, collection, plan: Plan, seconds: float, *, answered: bool) 
 
 def planned(connection, collection, body: dict, key: tuple) -> Plan | None:
     """The plan of a body's options, kept with the collection; None when they are wrong, or no graph helps."""
+    if collection.bits:
+        return None
     try:
         options = {name: value for name, value in body.items() if name != "vector"}
         query = msgspec.convert(options, bodies.OneQuery)
@@ -170,6 +173,7 @@ def planned(connection, collection, body: dict, key: tuple) -> Plan | None:
         return None
     plan = Plan(
         statement=found.statement,
+        kind=collection.index_type,
         ef=found.ef,
         wanted=tuple(None if span.exact else query.top_k for span in found.spans),
         candidates=search.scanned(collection, found.spans, found.ef, 0),

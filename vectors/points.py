@@ -10,10 +10,11 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from controlplane.errors import InvalidError, NotFoundError
-from vectors import vectors
+from vectors import bits, vectors
 from vectors.clauses import Clause, clause_of, text_array
 from vectors.collections import Collection
 from vectors.database import INT8, Connection
+from vectors.kinds import METRICS
 
 NAMESPACE_MOST = 128
 ID_MOST = 512
@@ -38,8 +39,8 @@ class Batch:
         self.places = places
 
 
-def batch_from_points(points, dimension: int) -> Batch:
-    """A batch of `{id, vector | vector_b64, content?, metadata?}`."""
+def batch_from_points(points, dimension: int, form=vectors) -> Batch:
+    """A batch of `{id, vector | vector_b64, content?, metadata?}`; `form`: vectors, or bits."""
     packed = []
     pack = vectors.packer(dimension).pack
     for at, point in enumerate(points):
@@ -51,7 +52,9 @@ def batch_from_points(points, dimension: int) -> Batch:
                 field=f"points[{at}].vector",
             )
         if values is None:
-            packed.append(vectors.pack_base64(point.vector_b64, dimension, f"points[{at}].vector_b64"))
+            packed.append(form.pack_base64(point.vector_b64, dimension, f"points[{at}].vector_b64"))
+        elif form is not vectors:
+            packed.append(form.pack(values, dimension, f"points[{at}].vector"))
         elif len(values) == dimension:
             try:
                 packed.append(pack(dimension, 0, *values))
@@ -68,8 +71,8 @@ def batch_from_points(points, dimension: int) -> Batch:
     )
 
 
-def batch_from_block(block, dimension: int) -> Batch:
-    """A batch of `{ids, vectors_b64, contents?, metadata?}`."""
+def batch_from_block(block, dimension: int, form=vectors) -> Batch:
+    """A batch of `{ids, vectors_b64, contents?, metadata?}`; `form`: vectors, or bits."""
     count = len(block.ids)
     for name in ("contents", "metadata"):
         values = getattr(block, name)
@@ -81,7 +84,7 @@ def batch_from_block(block, dimension: int) -> Batch:
             )
     return Batch(
         ids=block.ids,
-        packed=vectors.pack_block(block.vectors_b64, count, dimension, "vectors_b64"),
+        packed=form.pack_block(block.vectors_b64, count, dimension, "vectors_b64"),
         contents=block.contents if block.contents is not None else [None] * count,
         metadata=[bytes(item) for item in block.metadata] if block.metadata is not None else [b""] * count,
         places=lambda at: {
@@ -152,29 +155,28 @@ def points_upsert(connection: Connection, collection: Collection, *, namespace: 
     rows, order = prepared(batch)
     if not rows:
         return 0
-    least = vectors.NORM_LEAST if collection.metric == "cosine" else 0
+    form = collection.form
+    staging = staging_of(collection)
     # Commits empty the staging table; within a transaction of the caller's another batch may follow.
     within = connection.pg.transaction_status == TransactionStatus.INTRANS
-    # The index is made later, of many rows at once: none may be there that it would refuse.
-    fits = " AND embedding::halfvec IS NOT NULL" if collection.half else ""
     try:
         with connection.db.transaction():
-            if not connection.staging:
+            if form not in connection.staging:
                 connection.db.execute(
-                    "CREATE TEMP TABLE IF NOT EXISTS vectors_staging"
-                    ' (id text COLLATE "C", embedding vector, content text, metadata jsonb)'
+                    f"CREATE TEMP TABLE IF NOT EXISTS {staging}"
+                    f' (id text COLLATE "C", embedding {form.STAGED}, content text, metadata jsonb)'
                     " ON COMMIT DELETE ROWS"
                 )
             with (
                 connection.db.cursor() as cursor,
-                cursor.copy("COPY pg_temp.vectors_staging FROM STDIN (FORMAT BINARY)") as copy,
+                cursor.copy(f"COPY {staging} FROM STDIN (FORMAT BINARY)") as copy,
             ):
                 copy.write(b"".join((COPY_HEAD, *rows, COPY_TAIL)))
             # The norm is checked here, in C, rather than number by number in Python.
             result = connection.run(
                 f"INSERT INTO {collection.table} (namespace, id, embedding, content, metadata, epoch)"
-                " SELECT $1, id, embedding, content, metadata, $2::int FROM pg_temp.vectors_staging"
-                f" WHERE vector_norm(embedding) BETWEEN {least} AND {vectors.NORM_MOST:.0f}{fits} ORDER BY id"
+                f" SELECT $1, id, embedding, content, metadata, $2::int FROM {staging}"
+                f" WHERE {acceptable(collection)} ORDER BY id"
                 " ON CONFLICT (namespace, id) DO UPDATE SET embedding = excluded.embedding,"
                 " content = excluded.content, metadata = excluded.metadata, epoch = excluded.epoch,"
                 " updated_at = now()",
@@ -183,8 +185,8 @@ def points_upsert(connection: Connection, collection: Collection, *, namespace: 
             if result.command_tuples != len(rows):
                 raise located(batch, order, collection, None)
             if within:
-                connection.simple("TRUNCATE pg_temp.vectors_staging")
-        connection.staging = True
+                connection.simple(f"TRUNCATE {staging}")
+        connection.staging.add(form)
     except (
         psycopg.DataError,
         psycopg.errors.ProgramLimitExceeded,
@@ -194,12 +196,28 @@ def points_upsert(connection: Connection, collection: Collection, *, namespace: 
     return len(rows)
 
 
+def staging_of(collection: Collection) -> str:
+    """The temporary table that batches of a collection go through."""
+    return f"pg_temp.vectors_staging_{collection.form.STAGED}"
+
+
+def acceptable(collection: Collection) -> str:
+    """SQL of the staged rows whose vectors the collection can hold and its indexes take."""
+    if collection.bits:
+        return "true"
+    least = vectors.NORM_LEAST if collection.metric == "cosine" else 0
+    # The index is made later, of many rows at once: none may be there that it would refuse.
+    fits = " AND embedding::halfvec IS NOT NULL" if collection.half else ""
+    return f"vector_norm(embedding) BETWEEN {least} AND {vectors.NORM_MOST:.0f}{fits}"
+
+
 def fault(batch: Batch, order, metric: str, half: bool = False) -> InvalidError | None:
     """What the database would refuse of a batch: the first point and its part; None when all is well."""
     for at in order:
         places = batch.places(at)
         try:
-            vectors.check(batch.packed[at], metric, places["vector"])
+            form = bits if METRICS[metric].form == "bit" else vectors
+            form.check(batch.packed[at], metric, places["vector"])
             if half:
                 vectors.check_half(batch.packed[at], places["vector"])
         except InvalidError as found:
@@ -232,14 +250,10 @@ def located(batch: Batch, order: list[int], collection: Collection, error) -> In
     )
 
 
-def columns(include) -> str:
-    """SQL of the parts asked for, after the leading ones; vectors as text, which is JSON."""
-    return "".join(
-        {"metadata": ", metadata::text", "content": ", content", "vector": ", embedding::text AS vector"}[
-            name
-        ]
-        for name in include
-    )
+def columns(include, collection: Collection) -> str:
+    """SQL of the parts asked for, after the leading ones; vectors as text that is JSON."""
+    sql = {"metadata": "metadata::text", "content": "content", "vector": collection.form.SHOWN}
+    return "".join(f", {sql[name]} AS {name}" for name in include)
 
 
 def parts(result, row: int, column: int, include) -> dict:
@@ -269,7 +283,8 @@ def points_fetch(
     """The points of these ids in the order asked for, and the ids that there are none of."""
     no_nul(ids, "ids")
     result = connection.run(
-        f"SELECT id{columns(include)} FROM {collection.table} WHERE namespace = $1 AND id = ANY($2::text[])",
+        f"SELECT id{columns(include, collection)} FROM {collection.table}"
+        " WHERE namespace = $1 AND id = ANY($2::text[])",
         [namespace.encode(), text_array(ids)],
     )
     found = {}
@@ -368,7 +383,7 @@ def points_scroll(
         parameters += [after[0].encode(), after[1].encode()]
     condition = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     result = connection.run(
-        f"SELECT namespace, id{columns(include)} FROM {collection.table}{condition}"
+        f"SELECT namespace, id{columns(include, collection)} FROM {collection.table}{condition}"
         f" ORDER BY namespace, id LIMIT {limit + 1}",
         parameters,
         prepare=False,

@@ -23,7 +23,7 @@ from vectors import (
     recommending,
     search,
     text,
-    vectors,
+    widths,
 )
 from vectors.search import Place
 
@@ -184,7 +184,7 @@ def check_options(query, at: str) -> None:
         raise InvalidError(f"top_k is between 1 and {settings.VECTORS['max_top_k']}.", field=f"{at}top_k")
     if "\0" in query.namespace:
         raise InvalidError("Texts must not hold the character NUL.", field=f"{at}namespace")
-    if query.recall not in search.RECALLS:
+    if query.recall not in widths.RECALLS:
         raise InvalidError(
             'recall is 0.95, 0.99 or "exact"; leave it out for the default of about 0.99.',
             field=f"{at}recall",
@@ -193,12 +193,13 @@ def check_options(query, at: str) -> None:
 
 def vector_of(query, collection, at: str) -> bytes:
     """The vector given, packed and checked."""
+    form = collection.form
     if query.vector is not None:
-        packed = vectors.pack(query.vector, collection.dimension, f"{at}vector")
-        vectors.check_norm(math.hypot(*query.vector), collection.metric, f"{at}vector")
+        packed = form.pack(query.vector, collection.dimension, f"{at}vector")
+        form.check_values(query.vector, collection.metric, f"{at}vector")
         return packed
-    packed = vectors.pack_base64(query.vector_b64, collection.dimension, f"{at}vector_b64")
-    vectors.check(packed, collection.metric, f"{at}vector_b64")
+    packed = form.pack_base64(query.vector_b64, collection.dimension, f"{at}vector_b64")
+    form.check(packed, collection.metric, f"{at}vector_b64")
     return packed
 
 

@@ -10,7 +10,7 @@ from psycopg import errors as pg_errors
 
 from controlplane import ids
 from controlplane.errors import ConflictError, InvalidError
-from vectors import collections, database, search
+from vectors import collections, database, widths
 from vectors.collections import Collection
 from vectors.jobs import records
 
@@ -34,7 +34,7 @@ STATISTICS = (
 
 def recall_measure(*, name: str, queries: int, k: int, recall: float | None = None) -> dict:
     """Queue a measurement; the job. ConflictError when one of this collection is on its way."""
-    if recall is not None and recall not in search.RECALLS:
+    if recall is not None and recall not in widths.RECALLS:
         raise InvalidError("recall is 0.95 or 0.99; leave it out for the default.", field="recall")
     collection = collections.collection_load(name)
     params = {"queries": queries, "k": k, "recall": recall}

@@ -22,6 +22,12 @@ def examples_vector(
 ) -> bytes:
     """The mean of the positive points' vectors, moved away from the mean of the negative ones' by what lies
     between them, packed; NotFoundError, InvalidError. Under cosine only the directions count."""
+    if collection.bits:
+        raise InvalidError(
+            "Bit vectors have no mean to be near to: query by the id of a point instead.",
+            code="not_served",
+            field="positive",
+        )
     no_nul(positive, "positive")
     no_nul(negative, "negative")
     result = connection.run(

@@ -1,10 +1,10 @@
 """Queries: the k nearest points, completely.
 
 The promise: k rows come back whenever k rows match. Two ways of reading are there. `exact` computes every
-matching row's distance, found through the GIN index, the primary key or a scan. `hnsw` walks the graph and
-goes on (iterative scan) until enough rows match; it may stop early, and then the exact way answers. Which
-one runs is chosen by cost from the measured share of rows that match, not by PostgreSQL's planner, which
-prefers the graph even where it misses most matches.
+matching row's distance, found through the GIN index, the primary key or a scan. `hnsw` walks the graph, or
+`ivfflat` reads the nearest lists, and goes on (iterative scan) until enough rows match; it may stop early,
+and then the exact way answers. Which one runs is chosen by cost from the measured share of rows that match
+(vectors/widths.py), not by PostgreSQL's planner, which prefers the index even where it misses most matches.
 
 A plan with a graph is one statement over all epochs (vectors/segments.py): each part of the index gives its
 nearest, rows written since are read exactly, and the nearest of all are the answer. One statement sees one
@@ -14,28 +14,18 @@ state of the table, so that a row on its way from one range to another is seen o
 import time
 from typing import NamedTuple
 
-from vectors import fields, slow
+from vectors import fields, slow, widths
 from vectors.clauses import Clause, clause_of
-from vectors.collections import DISTANCES, Collection
+from vectors.collections import Collection
 from vectors.database import FLOAT8, INT8, Connection
+from vectors.kinds import DISTANCES
 from vectors.points import columns, parts, points_count, where
 from vectors.segments import Span, unindexed_from
 
-EF_STEPS = (40, 60, 80, 100, 120, 160, 200, 240, 320, 480, 640, 1000)
-# Of an index that does not give a recall however wide it is searched.
-EF_OUT_OF_REACH = 2000
 SAMPLE_ROWS = 2000
 SAMPLE_PAGES_LEAST = 100
 ESTIMATE_SECONDS = 30
 ESTIMATES_MOST = 2000
-# Microseconds a row of 384 dimensions costs: found through an index, and read by a scan; and a step of ef,
-# alone and where each candidate is held against a filter.
-COST_ROW, COST_SCANNED, COST_EF, COST_EF_FILTERED = 1.8, 0.4, 11.0, 22.0
-# How wide the graph is searched for a recall: the least ef, ef per match, and ef per match under a filter.
-# Of 30,000 real texts of 384 dimensions (docs/api.md has the figures); the least ef of an index that was
-# calibrated is its own (vectors/jobs/calibration.py).
-WIDTHS = {0.95: (80, 1.5, 6), None: (160, 2.5, 8), 0.99: (320, 4, 12)}
-RECALLS = (*WIDTHS, "exact")
 
 
 class Place(NamedTuple):
@@ -44,14 +34,6 @@ class Place(NamedTuple):
     distance: float
     id: str
     seen: int
-
-
-def ef_for(wanted: float) -> int:
-    """The least step of ef_search that is at least `wanted`."""
-    for step in EF_STEPS:
-        if wanted <= step:
-            return step
-    return EF_STEPS[-1]
 
 
 class Share(NamedTuple):
@@ -114,45 +96,20 @@ def points_estimate(
     return round(matching_share(connection, collection, namespace, clause).all * collection.rows)
 
 
-def ef_least(collection: Collection, recall: float | None) -> int:
-    """The least ef_search that gives a recall: the index's own when it was calibrated."""
-    efs = (collection.index_built or {}).get("efs")
-    return efs.get(str(recall), WIDTHS[recall][0]) if efs else WIDTHS[recall][0]
-
-
-def choose(
-    collection: Collection, rows: int, share: float, top_k: int, through_index: bool, recall: float | None
-) -> tuple[bool, int]:
-    """(exact, ef_search) for so many rows: whichever is expected to cost less at the recall asked for."""
-    _, width, filtered = WIDTHS[recall]
-    least = ef_least(collection, recall)
-    wanted = max(top_k * width, least) if share > 0.98 else max(filtered * top_k / max(share, 1e-9), least)
-    if through_index:
-        exact = COST_ROW * share * rows
-    elif share < 0.98:
-        exact = COST_SCANNED * rows + COST_ROW * share * rows / 4
-    else:
-        exact = COST_SCANNED * rows
-    cost = COST_EF if share > 0.98 else COST_EF_FILTERED
-    # What was asked for by number is kept to, at the price of reading everything.
-    unreachable = (recall == 0.99 and wanted > EF_STEPS[-1]) or (recall and least == EF_OUT_OF_REACH)
-    if exact <= cost * min(wanted, EF_STEPS[-1]) or unreachable:
-        return True, 0
-    return False, ef_for(wanted)
-
-
 def spans_of(
     collection: Collection, share: Share, top_k: int, through_index: bool, recall: float | None
 ) -> tuple[tuple[Span, ...], int]:
-    """How to read a collection that has an index, and the ef_search for it; no spans: all of it exactly."""
+    """How to read a collection that has an index, and how widely that; no spans: all of it exactly."""
     parts = collection.parts
     newer = sum(part.rows for part in parts[1:])
-    exact, ef = choose(collection, max(collection.rows - newer, 0), share.first, top_k, through_index, recall)
+    exact, ef = widths.choose(
+        collection, max(collection.rows - newer, 0), share.first, top_k, through_index, recall
+    )
     if exact:
         return (), 0
     spans = [Span(None if parts[0].last is None else parts[0].first, parts[0].last, False)]
     for part in parts[1:]:
-        exact, part_ef = choose(collection, part.rows, share.all, top_k, False, recall)
+        exact, part_ef = widths.choose(collection, part.rows, share.all, top_k, False, recall)
         ef = max(ef, part_ef)
         if exact and spans[-1].exact:
             spans[-1] = spans[-1]._replace(last=part.last)
@@ -192,7 +149,7 @@ def graph_of(
     spans, ef = spans_of(collection, share, top_k, False, recall)
     if not spans:
         return None
-    statement = nearest_sql(collection, spans, columns(include), "namespace = $2", top_k)
+    statement = nearest_sql(collection, spans, columns(include, collection), "namespace = $2", top_k, ef)
     return Graph(statement, ef, spans, share.all)
 
 
@@ -223,7 +180,7 @@ def points_query(
     plan, ef, share, spans = "exact", 0, EVERYTHING, ()
     # The graph knows no place to go on from: it yields the pages before as well, and a few to spare.
     reach = top_k if after is None else after.seen + top_k + max(after.seen // 10, 8)
-    if collection.parts and not exact and (after is None or reach <= EF_STEPS[-1]):
+    if collection.parts and not exact and (after is None or reach <= widths.EF_STEPS[-1]):
         share = matching_share(connection, collection, namespace, clause)
         through_index = declared or (clause is not None and clause.indexed)
         spans, ef = spans_of(collection, share, reach, through_index, recall)
@@ -231,9 +188,9 @@ def points_query(
         share = matching_share(connection, collection, namespace, clause)
     rows = None
     if spans:
-        plan = "hnsw"
-        connection.set_ef(ef)
-        result = run(connection, collection, packed, reach, namespace, clause, include, spans)
+        plan = collection.index_type
+        widths.set_width(connection, collection, ef)
+        result = run(connection, collection, packed, reach, namespace, clause, include, spans, width=ef)
         if complete(result, spans, reach):
             rows = ranked(result)[:reach]
             candidates = scanned(collection, spans, ef, result.ntuples)
@@ -243,7 +200,7 @@ def points_query(
                 if len(rows) < top_k:
                     rows = None
         if rows is None:
-            plan = "hnsw+exact"
+            plan = f"{plan}+exact"
     if rows is None:
         if declared:
             clause = fields.narrowed(clause, collection.declared, share.all)
@@ -282,6 +239,7 @@ def run(
     include,
     spans: tuple[Span, ...],
     after: Place | None = None,
+    width: int = 0,
 ):
     """The statement of one plan; rows of (id, distance, parts asked for, span), in no certain order.
 
@@ -289,14 +247,14 @@ def run(
     id, behind `after` when it is given.
     """
     condition, parameters = clause.sql(3) if clause is not None else ("", [])
-    key = (limit, include, condition, spans, after is None)
+    key = (limit, include, condition, spans, after is None, width if collection.quantized else 0)
     statement = collection.statements.get(key)
     if statement is None:
         conditions = "namespace = $2" + (f" AND {condition}" if condition else "")
         if after is not None:
             first = len(parameters) + 3
             conditions += f" AND ({collection.distance('$1')}, id) > (${first}::float8, ${first + 1})"
-        statement = nearest_sql(collection, spans, columns(include), conditions, limit)
+        statement = nearest_sql(collection, spans, columns(include, collection), conditions, limit, width)
         if len(collection.statements) > 500:
             collection.statements.clear()
         collection.statements[key] = statement
@@ -308,17 +266,28 @@ def run(
     return connection.run(statement, [packed, namespace.encode(), *parameters], formats, prepare=False)
 
 
-def nearest_sql(collection: Collection, spans, more: str, conditions: str, limit: int) -> str:
-    """SQL of the rows (id, distance, `more`, span) nearest to $1 that meet the conditions."""
+def nearest_sql(collection: Collection, spans, more: str, conditions: str, limit: int, width: int = 0) -> str:
+    """SQL of the rows (id, distance, `more`, span) nearest to $1 that meet the conditions.
+
+    `width`: how widely the index will be searched.
+    """
     distance = collection.distance("$1")
     # No index gives the order of a sum, so that one is sorted from all rows.
     exactly = f"({distance}) + 0, id"
-    parts = [
-        f"SELECT id, {distance} AS distance{more}, {at} AS span FROM {collection.table}"
-        f" WHERE {conditions}{span.condition()}"
-        f" ORDER BY {exactly if span.exact else collection.indexed_distance('$1')} LIMIT {limit}"
-        for at, span in enumerate(spans or (Span(None, None, True),))
-    ]
+    read = widths.ranked_anew(width, limit) if collection.quantized else limit
+    parts = []
+    for at, span in enumerate(spans or (Span(None, None, True),)):
+        part = (
+            f"SELECT id, {distance} AS distance{more}, {at} AS span FROM {collection.table}"
+            f" WHERE {conditions}{span.condition()} ORDER BY "
+        )
+        if span.exact:
+            part += f"{exactly} LIMIT {limit}"
+        else:
+            part += f"{collection.indexed_distance('$1')} LIMIT {read}"
+            if collection.quantized:
+                part = f"SELECT * FROM ({part}) near ORDER BY distance + 0, id LIMIT {limit}"
+        parts.append(part)
     return parts[0] if len(parts) == 1 else " UNION ALL ".join(f"({part})" for part in parts)
 
 
@@ -334,7 +303,10 @@ def complete(result, spans: tuple[Span, ...], limit: int) -> bool:
 
 
 def scanned(collection: Collection, spans: tuple[Span, ...], ef: int, found: int) -> int:
-    """About how many rows a plan with a graph compared: ef in each graph, and all of what is read exactly."""
+    """About how many rows a plan with an index compared: ef in each graph, or those of as many lists, and all
+    of what is read exactly."""
+    if collection.index_type == "ivfflat":
+        ef = ef * collection.parts[0].rows // collection.lists
     graphs = {span.first or 0 for span in spans if not span.exact}
     read = collection.rows - sum(part.rows for part in collection.parts if part.first in graphs)
     if len(graphs) == len(spans):

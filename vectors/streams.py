@@ -39,13 +39,18 @@ def place() -> threading.BoundedSemaphore:
     return _places
 
 
+def place_take() -> None:
+    """Take the place of one stream, until place().release(); TooManyRequestsError when there is none."""
+    if not place().acquire(blocking=False):
+        raise TooManyRequestsError(
+            "As many streams as this replica takes are under way; try again.", retry_after_seconds=5
+        )
+
+
 def points_stream(name: str, read, *, namespace: str, batch_lines: int, errors_only: bool):
     """The Stream of NDJSON answers to the lines that read(size) gives; what concerns all lines is raised."""
     collections.collection_get(name)
-    if not place().acquire(blocking=False):
-        raise TooManyRequestsError(
-            "As many streams as this replica takes are being loaded; try again.", retry_after_seconds=5
-        )
+    place_take()
     return Stream(name, read, namespace=namespace, batch_lines=batch_lines, errors_only=errors_only)
 
 
@@ -161,7 +166,9 @@ class Stream:
                 self.outcomes[number] = {"id": point.id, "status": "upserted"}
 
         def upsert(collection, chosen):
-            batch = points.batch_from_points([point for _, point in chosen], collection.dimension)
+            batch = points.batch_from_points(
+                [point for _, point in chosen], collection.dimension, collection.form
+            )
             database.pool().call(
                 lambda connection: points.points_upsert(
                     connection, collection, namespace=namespace, batch=batch
@@ -173,7 +180,7 @@ class Stream:
     def sound(self, collection, number: int, point: Line) -> bool:
         """Whether a point can be written; if not, its error is noted."""
         try:
-            batch = points.batch_from_points([point], collection.dimension)
+            batch = points.batch_from_points([point], collection.dimension, collection.form)
             points.prepared(batch)
             problem = points.fault(batch, [0], collection.metric)
         except InvalidError as error:

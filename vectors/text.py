@@ -69,7 +69,7 @@ def points_text(
     if include:
         # The parts are read of the best alone, not of all that are ranked.
         ranked = (
-            f"SELECT found, score, matching{columns(include)} FROM ({ranked}) best"
+            f"SELECT found, score, matching{columns(include, collection)} FROM ({ranked}) best"
             f" JOIN {collection.table} ON namespace = $3 AND id = found"
         )
     # Planned for its own words: rare ones and common ones are not read alike.

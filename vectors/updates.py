@@ -78,7 +78,7 @@ class Change:
     def check(self, collection: Collection, at: str = "") -> None:
         """InvalidError for what PostgreSQL would refuse; `at` is how the point is named."""
         if self.vector is not None:
-            vectors.check(self.vector, collection.metric, f"{at}vector")
+            collection.form.check(self.vector, collection.metric, f"{at}vector")
             if collection.half:
                 vectors.check_half(self.vector, f"{at}vector")
         if self.content is not None and "\0" in (self.content[0] or ""):
@@ -186,7 +186,7 @@ def points_update_vectors(
     """Replace the vectors of points by id, all or none; the ids that there are no points of."""
     no_nul(list(packed), "ids")
     for vector in packed.values():
-        vectors.check(vector, collection.metric, field)
+        collection.form.check(vector, collection.metric, field)
         if collection.half:
             vectors.check_half(vector, field)
     missing = []

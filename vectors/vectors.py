@@ -15,6 +15,9 @@ from controlplane.errors import InvalidError
 # Squares, and squares of differences, of vectors within these bounds stay within float32.
 NORM_LEAST = 1e-18
 NORM_MOST = 1e18
+# What a batch is staged as, and a vector's form as JSON.
+STAGED = "vector"
+SHOWN = "embedding::text"
 DIMENSION_MOST = 16_000
 # From here on a number rounds to more than half precision holds.
 HALF_MOST = 65_520.0
@@ -112,7 +115,7 @@ def unpack(packed: bytes) -> tuple[float, ...]:
     return packer(dimension).unpack(packed)[2:]
 
 
-def little_endian(packed: bytes) -> bytes:
+def wire(packed: bytes) -> bytes:
     """The float32 of a binary form as they are sent in base64."""
     values = array("f", packed[4:])
     if sys.byteorder == "little":
@@ -134,6 +137,11 @@ def check_half(packed: bytes, field: str) -> None:
             code="out_of_range",
             field=field,
         )
+
+
+def check_values(values: list[float], metric: str, field: str) -> None:
+    """The same of numbers that are packed."""
+    check_norm(math.hypot(*values), metric, field)
 
 
 def check_norm(norm: float, metric: str, field: str) -> None:

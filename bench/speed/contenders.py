@@ -3,21 +3,14 @@
 A maker is called in the process that does the asking; what it needs is made there.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import psycopg
 
 from bench.speed.client import Http
+from vectors import collections, database, search
 from vectors.database import Connection
 
-
-@dataclass
-class Statement:
-    """What the API's query comes to in PostgreSQL: its text and the width it searches the graph at."""
-
-    sql: str
-    ef: int
+TIMEOUT_MS = 30_000
 
 
 def packed(vector: np.ndarray) -> bytes:
@@ -25,12 +18,20 @@ def packed(vector: np.ndarray) -> bytes:
     return len(vector).to_bytes(2, "big") + b"\0\0" + vector.astype(">f4").tobytes()
 
 
-def statement_of(url: str, ask) -> Statement:
-    """The statement that the running API prepared when ask() is called, as PostgreSQL tells it.
-
-    ask() makes one query of the API and gives its answer, which says ef.
-    """
-    raise NotImplementedError
+def statement_of(name: str, top_k: int = 10, include=("metadata",)) -> search.Graph:
+    """What the API asks PostgreSQL for a query of a collection: the very statement, and ef_search."""
+    with database.pool().connection() as connection:
+        found = search.graph_of(
+            connection,
+            collections.collection_get(name),
+            top_k=top_k,
+            namespace="",
+            include=tuple(include),
+            recall=None,
+        )
+    if found is None:
+        raise RuntimeError(f"{name} is so small that it is read as a whole")
+    return found
 
 
 class Vector(bytes):
@@ -44,20 +45,20 @@ class VectorDumper(psycopg.adapt.Dumper):
         return bytes(value)
 
 
-def raw(url: str, statement: Statement, queries: np.ndarray, *, timeout_ms: int = 30_000):
-    """psycopg by itself: the session the API has, prepared, parameters and rows in binary."""
+def raw(url: str, statement: search.Graph, queries: np.ndarray):
+    """psycopg by itself: the API's session and statement, prepared, parameters and rows in binary."""
 
     def make(number: int):
         # The API's own connection, so that whatever it sets is set here too.
-        db = Connection(url, timeout_ms)
-        db.set_ef(statement.ef)
-        db.db.adapters.register_dumper(Vector, VectorDumper)
-        cursor = psycopg.RawCursor(db.db)
+        connection = Connection(url, TIMEOUT_MS)
+        connection.set_ef(statement.ef)
+        connection.db.adapters.register_dumper(Vector, VectorDumper)
+        cursor = psycopg.RawCursor(connection.db)
         vectors = [Vector(packed(query)) for query in queries]
 
         def ask(at: int):
             return cursor.execute(
-                statement.sql, [vectors[at % len(vectors)], ""], prepare=True, binary=True
+                statement.statement, [vectors[at % len(vectors)], ""], prepare=True, binary=True
             ).fetchall()
 
         return ask
@@ -66,7 +67,7 @@ def raw(url: str, statement: Statement, queries: np.ndarray, *, timeout_ms: int 
 
 
 def http(port: int, requests: list[bytes]):
-    """Requests made beforehand over one kept connection."""
+    """Requests made beforehand, over one kept connection."""
 
     def make(number: int):
         client = Http(port)

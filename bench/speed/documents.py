@@ -39,7 +39,8 @@ class Documents:
 
 
 def nearest(vectors: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    """Rows of the k nearest by cosine, nearest first, exactly; both are of unit length."""
+    """Rows of the k nearest by cosine (all when there are fewer), nearest first; all are of unit length."""
+    k = min(k, len(vectors))
     found = np.empty((len(queries), k), dtype=np.int32)
     for start in range(0, len(queries), 50):
         likeness = queries[start : start + 50] @ vectors.T
@@ -83,7 +84,7 @@ def clustered(count: int, dimension: int, *, queries: int = 200, k: int = 100) -
         contents=[f"document {row}" for row in range(count)],
         metadata=[_metadata(row) for row in range(count)],
         queries=asked,
-        truth=nearest(vectors, asked, min(k, count)),
+        truth=nearest(vectors, asked, k),
     )
 
 
@@ -112,7 +113,7 @@ def folder(path: Path, limit: int | None = None) -> Documents:
         points = [json.loads(line) for line in file]
     if limit is not None and limit < len(points):
         points, vectors = points[:limit], vectors[:limit]
-        truth = nearest(vectors, queries, min(100, limit))
+        truth = nearest(vectors, queries, 100)
     return Documents(
         name=f"{path.name} {len(points)} x {vectors.shape[1]}",
         ids=[point["id"] for point in points],

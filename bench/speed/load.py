@@ -9,6 +9,7 @@ import signal
 import statistics
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.speed import machine
 
@@ -17,11 +18,11 @@ SLICE_LEAST = 20
 
 @dataclass
 class Measured:
-    """What one contender did: the rate of each slice (1/s) and all times (s)."""
+    """What one contender did: the rate of each slice (1/s), all times (s), and the CPU that took (s)."""
 
     rates: list[float] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
-    p99s: list[float] = field(default_factory=list)
+    cpu_seconds: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -30,6 +31,11 @@ class Measured:
     def percentile(self, share: float) -> float:
         """Milliseconds that this share of requests took at most."""
         return percentile(self.times, share) * 1000
+
+    @property
+    def cpu_ms(self) -> float:
+        """Milliseconds of CPU that one request took, of all who had a part in it."""
+        return self.cpu_seconds * 1000 / len(self.times)
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -114,10 +120,13 @@ def _work(make, number, pipe, other) -> None:
     os._exit(0)
 
 
-def alternate(contenders: dict, connections: int, *, rounds: int, seconds: float) -> dict[str, Measured]:
+def alternate(
+    contenders: dict, connections: int, *, rounds: int, seconds: float, servers=None
+) -> dict[str, Measured]:
     """What each contender did in so many rounds of slices; `contenders` are makers by name.
 
-    The order is turned round every other round, so that none always comes after the same one.
+    The order is turned round every other round, so that none always comes after the same one. `servers` gives
+    for a name the processes whose CPU is used on its behalf, besides those that ask.
     """
     groups: dict[str, Group] = {}
     found = {name: Measured() for name in contenders}
@@ -126,13 +135,30 @@ def alternate(contenders: dict, connections: int, *, rounds: int, seconds: float
             groups[name] = Group(make, connections)
         for number in range(rounds):
             for name in list(groups) if number % 2 == 0 else reversed(groups):
-                rate, times = groups[name].run(seconds)
+                group = groups[name]
+                own = [process.pid for process in group.processes]
+                before = cpu_of(own + (servers(name) if servers else []))
+                rate, times = group.run(seconds)
+                after = cpu_of(own + (servers(name) if servers else []))
                 found[name].rates.append(rate)
                 found[name].times += times
-                found[name].p99s.append(percentile(times, 0.99))
+                found[name].cpu_seconds += sum(used - before.get(pid, 0.0) for pid, used in after.items())
     finally:
         for group in groups.values():
             group.close()
+    return found
+
+
+def cpu_of(pids: list[int]) -> dict[int, float]:
+    """Seconds of CPU each process has used, all its living threads."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            used = 0
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                with contextlib.suppress(OSError, ValueError):
+                    used += int((task / "schedstat").read_text().split()[0])
+            found[pid] = used / 1e9
     return found
 
 

@@ -94,6 +94,10 @@ class Postgres:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    def backends(self) -> list[int]:
+        """The processes of its connections and of its background; none of a server that was given."""
+        return children(self.process.pid) if self.process is not None else []
+
     @property
     def server(self) -> str:
         return make_conninfo(self.url, dbname="postgres")
@@ -119,6 +123,8 @@ def api_environment(url: str, **more: str) -> dict[str, str]:
         "AINDUS_DATA_DIR": "/nonexistent",
         "DATABASE_URL": url,
         "JWT_SECRET_KEY": KEY,
+        # A measurement of recall by itself reads all points in the middle of ours.
+        "AINDUS_RECALL_HOURS": "0",
         "DJANGO_SETTINGS_MODULE": "controlplane.settings",
         **more,
     }
@@ -149,6 +155,16 @@ def child(command: list, **options):
             process.wait()
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, whichever of its threads did, and those that they started."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *children(child)]
+    return found
+
+
 def listening(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
@@ -166,8 +182,7 @@ class Api:
     def workers(self) -> list[int]:
         """The pids of its worker processes: the children that are forks of it, not the runner of jobs."""
         own = Path(f"/proc/{self.process.pid}/cmdline").read_bytes()
-        pids = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in pids if Path(f"/proc/{pid}/cmdline").read_bytes() == own]
+        return [pid for pid in children(self.process.pid) if Path(f"/proc/{pid}/cmdline").read_bytes() == own]
 
 
 @contextlib.contextmanager

@@ -284,6 +284,8 @@ def ago_text(text, empty: str = "never"):
 JOB_WORDS = {
     "index.build": "Index build",
     "index.merge": "Index merge",
+    "index.declare": "Indexes of declared fields",
+    "index.calibrate": "Calibration of the index",
     "points.import": "Import",
     "points.export": "Export",
     "recall.measure": "Recall measurement",

@@ -56,6 +56,11 @@ NOT_FORWARDED = HOP_BY_HOP | {
 }
 NOT_RETURNED = HOP_BY_HOP | {"server", "x-request-id", "set-cookie"}
 BUSY = (502, 503, 504)
+# A replica's word on whether another may answer better: "yes" when it did nothing because it is full, "no"
+# when what took too long was the database, which all replicas ask.
+ELSEWHERE = "x-retry-elsewhere"
+# The share of a try's time that the database is given, so that what nobody waits for any more ends there.
+DATABASE_SHARE = 0.9
 
 
 @dataclass
@@ -165,7 +170,7 @@ async def forward(
         else:
             TRIES.labels(entry.name, "answered").inc()
             backend.answered()
-            busy = answer.status in BUSY and call.repeatable and not body.started
+            busy = not body.started and _elsewhere(answer, call, len(tried))
             others = any(
                 one.status == "ready" and one.replica_id not in tried for one in entry.backends.values()
             )
@@ -183,11 +188,31 @@ async def forward(
             )
 
 
+def _elsewhere(answer: Answer, call: Call, tries: int) -> bool:
+    """Whether another replica should be asked, after so many tries."""
+    told = next((value for name, value in answer.headers if name == ELSEWHERE), "")
+    if told == "yes":
+        # Once: when all are full, asking each of them only adds to it.
+        return tries == 1
+    return told != "no" and answer.status in BUSY and call.repeatable
+
+
+def _time_limit(call: Call, headers: dict) -> dict:
+    """The header that says how many ms each statement of a call may take; {} when the caller's is less."""
+    own = int(call.try_seconds * 1000 * DATABASE_SHARE)
+    given = headers.get("x-timeout-ms", "")
+    if given and not (given.isascii() and given.isdigit() and int(given[:12]) > own):
+        return {}
+    return {"x-timeout-ms": str(own)}
+
+
 async def _try(sessions, backend: Backend, call: Call, method, query, headers, body: Body) -> Answer:
     session = sessions.kept if call.repeatable else sessions.fresh
     url = URL(f"{backend.url}{call.path}{'?' + query if query else ''}", encoded=True)
     if body.rest is not None and body.length is not None:
         headers = headers | {"Content-Length": str(body.length)}
+    if call.repeatable:
+        headers = headers | _time_limit(call, headers)
     backend.in_flight += 1
     streaming = False
     response = None

@@ -8,9 +8,11 @@ so that the next try finds what is newer and alike instead of starting a second 
 from functools import cached_property
 
 from controlplane.errors import NotFoundError, ProblemError
-from deployments.models import TargetStatus
+from deployments.collection_jobs import collection_job_start
+from deployments.models import Target, TargetStatus
 from deployments.operations.base import TargetOperation
 from deployments.target_api import TargetApi, TargetUnreachableError, collection_path
+from worker.engine import database_now
 from worker.handlers import StepError, operation
 from worker.outcomes import Cancelled, Done, Fail, Next, Outcome, Wait
 
@@ -22,7 +24,9 @@ STARTS = {
     "recall.measure": ("recall", "Recall measurement of {}"),
 }
 ENDED = ("succeeded", "failed", "cancelled")
+# Polls of a job: each second at first, seldom when it runs for long.
 POLL_SECONDS = 1.0
+POLL_SECONDS_MOST = 5.0
 AWAY_SECONDS = 5.0
 LOOKED_THROUGH = 200
 TARGET_GONE = (TargetStatus.DESTROYING, TargetStatus.DESTROYED)
@@ -39,6 +43,23 @@ class CollectionJob(TargetOperation):
     def api(self) -> TargetApi:
         return TargetApi(self.target, subject=self.operation.created_by, role="operator")
 
+    @property
+    def body(self) -> dict:
+        """What is sent, with the credentials that the input leaves out."""
+        return self.state.get("body", self.input["body"])
+
+    @classmethod
+    def resubmit(cls, operation, requested_by: str):
+        asked = operation.input
+        return collection_job_start(
+            target=Target.objects.get(pk=asked["target"]),
+            collection=asked["collection"],
+            job=asked["job"],
+            body=operation.state.get("body", asked["body"]),
+            requested_by=requested_by,
+            retry_of=operation,
+        )
+
     def start(self) -> Outcome:
         asked = self.input
         if self.target.status in TARGET_GONE:
@@ -51,7 +72,7 @@ class CollectionJob(TargetOperation):
                 job = self._started_before()
             if job is None:
                 path = f"{collection_path(asked['collection'])}/{STARTS[asked['job']][0]}"
-                job = self.api.call("POST", path, asked["body"], timeout=30)
+                job = self.api.call("POST", path, self.body, timeout=30)
         except TargetUnreachableError as error:
             raise StepError(error.detail, code=error.code) from error
         except ProblemError as error:
@@ -72,7 +93,7 @@ class CollectionJob(TargetOperation):
             )
         if job["state"] not in ENDED:
             waiting = "other jobs of the target" if job["state"] == "queued" else phase_of(job)
-            return Wait(POLL_SECONDS, waiting, int(job.get("percent") or 0))
+            return Wait(self._poll_seconds(), waiting, int(job.get("percent") or 0))
         if job["state"] == "failed":
             return Fail(job["error"] or "The target does not say why.", code="job_failed")
         if job["state"] == "cancelled":
@@ -99,6 +120,10 @@ class CollectionJob(TargetOperation):
         except ProblemError as error:
             return Cancelled(f"The target had nothing to stop: {error.detail}")
         return Cancelled(f"{job['id']} was stopped on the target.")
+
+    def _poll_seconds(self) -> float:
+        running = (database_now() - self.operation.step_started_at).total_seconds()
+        return min(POLL_SECONDS_MOST, max(POLL_SECONDS, running / 60))
 
     def _jobs(self, limit: int) -> list[dict]:
         return self.api.call("GET", "jobs", limit=limit)["items"]

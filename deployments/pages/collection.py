@@ -25,6 +25,8 @@ TABS = [
     ("settings", "Settings", "settings/"),
 ]
 NAMESPACES_PER_PAGE = 50
+# Counting namespaces reads the whole primary key: beyond so many points only their own page does it.
+COUNTED_POINTS_MOST = 2_000_000
 JOB_ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -54,7 +56,7 @@ def collection_context(request, name: str, collection: str, tab: str, *, stats: 
     """What every page of a collection shows; `problem` when the target does not answer.
 
     NotFoundError when the target knows no such collection. With `stats` points are counted exactly, by
-    namespace.
+    namespace, unless there are very many.
     """
     found = target_or_404(request, name)
     context = tab_context(request, found, "data", name=collection, collection=None, problem=None, errors={})
@@ -69,7 +71,9 @@ def collection_context(request, name: str, collection: str, tab: str, *, stats: 
         "gateway": f"/api/v1/targets/{found.name}/vectors/{collection_path(collection)}",
     }
     try:
-        described = api.call("GET", context["path"] + ("/stats" if stats else ""))
+        described = api.call("GET", context["path"])
+        if stats and described["points"] <= COUNTED_POINTS_MOST:
+            described = api.call("GET", f"{context['path']}/stats")
     except NotFoundError:
         raise
     except ProblemError as error:
@@ -79,6 +83,13 @@ def collection_context(request, name: str, collection: str, tab: str, *, stats: 
         # An alias stands wherever a name does; what is typed to confirm is the collection's own.
         context["alias_of"] = described["name"] if described["name"] != collection else ""
     return context
+
+
+def namespaces_of(context: dict) -> list[dict]:
+    """The first namespaces with their counts, for a form to suggest; none where counting takes long."""
+    if context["collection"]["points"] > COUNTED_POINTS_MOST:
+        return []
+    return context["api"].call("GET", f"{context['path']}/namespaces", limit=NAMESPACES_PER_PAGE)["items"]
 
 
 def jobs_of(api: TargetApi, collection: str, limit: int = 200) -> list[dict]:
@@ -95,7 +106,8 @@ def operations_of(target: Target, collection: str):
 @page()
 def overview(request, name, collection):
     """Counts, size, index with its progress, latest recall, aliases, and what was done to it."""
-    context = collection_context(request, name, collection, "overview", stats=True)
+    # Polls leave the namespaces as they are.
+    context = collection_context(request, name, collection, "overview", stats=not request.htmx)
     if context["problem"]:
         return render(request, "deployments/data/overview.html", context)
     api, own = context["api"], context["collection"]["name"]
@@ -129,7 +141,7 @@ def namespaces(request, name, collection):
     context["q"] = wanted
     if not context["problem"]:
         try:
-            listed = context["api"].call("GET", f"{context['path']}/namespaces", **query)
+            listed = context["api"].call("GET", f"{context['path']}/namespaces", timeout=30, **query)
             context |= {"rows": listed["items"], "next_cursor": listed["next_cursor"]}
         except ProblemError as error:
             context["problem"] = error

@@ -22,6 +22,8 @@ def settings(request, name, collection):
             context["index"] = context["api"].index(context["collection"]["name"])
         except ProblemError as error:
             context["problem"] = error
+        declared = context["collection"].get("fields") or []
+        context["waiting_fields"] = [one["name"] for one in declared if one.get("indexed") is False]
     return render(request, "deployments/data/settings.html", context)
 
 

@@ -4,7 +4,7 @@ from django.shortcuts import render
 
 from controlplane.errors import ProblemError
 from controlplane.pages.access import page
-from deployments.pages.collection import collection_context
+from deployments.pages.collection import collection_context, namespaces_of
 from deployments.pages.filters import suggestions
 
 SAMPLES = (500, 1000, 2000, 5000)
@@ -19,9 +19,7 @@ def picture(request, name, collection):
     if not context["problem"]:
         try:
             context["fields"] = suggestions(context["api"], context["collection"])
-            context["namespaces"] = context["api"].call("GET", f"{context['path']}/namespaces", limit=50)[
-                "items"
-            ]
+            context["namespaces"] = namespaces_of(context)
         except ProblemError as error:
             context["problem"] = error
     if not context["problem"]:

@@ -11,7 +11,7 @@ from django.utils.http import urlencode
 from controlplane.errors import InvalidError, ProblemError
 from controlplane.pages.access import page
 from deployments.pages.actions import dialog, gone_to
-from deployments.pages.collection import collection_context
+from deployments.pages.collection import collection_context, namespaces_of
 from deployments.pages.filters import at_fields, filter_of, suggestions
 
 PER_PAGE = 25
@@ -47,14 +47,14 @@ def _listed(context: dict, parameters) -> dict:
         body["namespace"] = "" if wanted == "-" else wanted
     try:
         context["fields"] = suggestions(api, context["collection"])
-        context["namespaces"] = api.call("GET", f"{path}/namespaces", limit=50)["items"]
+        context["namespaces"] = namespaces_of(context)
         body |= filter_of(parameters.get("filter", ""))
         context["sample"] = api.call("POST", f"{path}/scroll", body, timeout=15)
         asked = {key: body[key] for key in ("namespace", "filter") if key in body}
         context["count"] = api.call("POST", f"{path}/count", {**asked, "estimated": True})
-    except InvalidError as error:
-        return at_fields(error, ("filter",))
     except ProblemError as error:
+        if error.status < 500:
+            return at_fields(error, ("filter",))
         context["problem"] = error
     return {}
 

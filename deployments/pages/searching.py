@@ -4,7 +4,7 @@ from django.shortcuts import render
 
 from controlplane.errors import NotFoundError, ProblemError
 from controlplane.pages.access import page
-from deployments.pages.collection import collection_context, timed
+from deployments.pages.collection import collection_context, namespaces_of, timed
 from deployments.pages.filters import at_fields, suggestions
 from deployments.pages.search_form import INCLUDES, RECALLS, calls, defaults, query_body
 
@@ -66,7 +66,7 @@ def _fill(context: dict, given: dict) -> None:
     """What the form suggests: fields to filter on, namespaces, ids to begin with."""
     api, collection = context["api"], context["collection"]
     context["fields"] = suggestions(api, collection)
-    context["namespaces"] = api.call("GET", f"{context['path']}/namespaces", limit=50)["items"]
+    context["namespaces"] = namespaces_of(context)
     context["has_text"] = bool(collection.get("text"))
     if not given["asked"]:
         points = api.scroll(collection["name"], limit=3, include=[])["points"]

@@ -72,6 +72,15 @@ class Upstream:
     async def busy(self, request, body):
         return web.json_response({"code": "overloaded"}, status=503)
 
+    async def full(self, request, body):
+        return web.json_response({"code": "overloaded"}, status=429, headers={"X-Retry-Elsewhere": "yes"})
+
+    async def limited(self, request, body):
+        return web.json_response({"code": "rate_limited"}, status=429)
+
+    async def gave_up(self, request, body):
+        return web.json_response({"code": "timeout"}, status=503, headers={"X-Retry-Elsewhere": "no"})
+
     async def cut(self, request, body):
         answer = web.StreamResponse(headers={"Content-Length": "1000"})
         await answer.prepare(request)
@@ -260,8 +269,11 @@ async def test_killed_and_replaced_under_load_without_a_failure(call, upstreams,
 
     loads = [asyncio.create_task(load()) for _ in range(8)]
     for _ in range(3):
-        await asyncio.sleep(0.2)
         port = upstreams[0].port
+        async with asyncio.timeout(30):
+            # It is left out for a while after it could not be reached.
+            while not upstreams[0].runner.server.connections:
+                await asyncio.sleep(0.01)
         upstreams[0].runner.server.connections[0].transport.abort()
         await upstreams[0].stop()
         await asyncio.sleep(0.3)
@@ -313,6 +325,51 @@ async def test_a_busy_replica_is_left_for_another(call, upstreams):
     upstreams[1].behaviour = upstreams[1].busy
     answer = await call("POST", QUERY)
     assert answer.status_code == 503 and answer.json() == {"code": "overloaded"}
+
+
+async def test_a_full_replica_is_left_for_one_other(call, upstreams):
+    """Whatever the call: it did nothing. When the other is full as well, that is the answer."""
+    upstreams[0].behaviour = upstreams[0].full
+    for path in (QUERY, "alpha/vectors", "alpha/vectors/collections"):
+        for _ in range(3):
+            assert (await call("POST", path)).status_code == 200
+    upstreams[1].behaviour = upstreams[1].full
+    for one in upstreams:
+        one.asked.clear()
+    answer = await call("POST", QUERY)
+    assert (answer.status_code, answer.json()) == (429, {"code": "overloaded"})
+    assert sum(len(one.asked) for one in upstreams) == 2
+
+
+async def test_what_no_replica_would_answer_better_is_asked_once(call, upstreams):
+    """A key's limit, and a statement that takes the database too long."""
+    for behaviour, status in (("limited", 429), ("gave_up", 503)):
+        for one in upstreams:
+            one.behaviour = getattr(one, behaviour)
+            one.asked.clear()
+        assert (await call("POST", QUERY)).status_code == status
+        assert sum(len(one.asked) for one in upstreams) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "sent"),
+    [
+        (QUERY, None, "1800"),
+        (QUERY, "50", "50"),
+        (QUERY, "1799", "1799"),
+        (QUERY, "60000", "1800"),
+        (QUERY, "9" * 100, "1800"),
+        (QUERY, "soon", "soon"),
+        ("alpha/vectors/collections/docs/points", None, "54000"),
+        ("alpha/vectors/collections/docs/index", None, None),
+        ("alpha/vectors/collections/docs/index", "70", "70"),
+    ],
+)
+async def test_the_database_is_told_how_long_a_try_takes(call, upstreams, path, given, sent):
+    headers = [(b"x-timeout-ms", given.encode())] if given else []
+    assert (await call("POST", path, b"{}", headers=headers)).status_code == 200
+    [(_, _, headers, _)] = [asked for one in upstreams for asked in one.asked]
+    assert headers.get("x-timeout-ms") == sent
 
 
 async def test_a_silent_replica_is_given_two_seconds(call, upstreams):

@@ -174,6 +174,10 @@ def test_rollout_by_release_or_image(operator, world):
         ({"release": "v1", "image": "a:1"}, "release"),
         ({"image": "a:latest"}, "image"),
         ({"image": "a:1", "config": {"env": {"DATABASE_URL": "x"}}}, "config.env.DATABASE_URL"),
+        (
+            {"image": "a:1", "config": {"env": {"AINDUS_TRANSFER_PATHS": "/"}}},
+            "config.env.AINDUS_TRANSFER_PATHS",
+        ),
         ({"release": "v1", "strategy": "canary"}, "strategy"),
         ({"release": "v1", "steps": []}, "steps"),
     ],

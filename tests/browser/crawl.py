@@ -41,6 +41,11 @@ def pages(facts: dict) -> Iterator[tuple[str, str]]:
         "collection-results",
         f"{data}search/?by=id&id={facts['point']}&top_k=8&include=content&include=metadata",
     )
+    yield (
+        "collection-hybrid",
+        f"{data}search/?by=id&id={facts['point']}&text=restoring+backup&fusion=weighted&include=content",
+    )
+    yield "collection-picture-scale", f"{data}picture/?color=length"
     yield "collection-points", f"{data}points/"
     yield "collection-points-filtered", f'{data}points/?filter={{"section":"billing","revision":{{"$gt":2}}}}'
     yield "collection-point", f"{data}point/?id={facts['point']}"
@@ -48,6 +53,7 @@ def pages(facts: dict) -> Iterator[tuple[str, str]]:
     yield "collection-picture", f"{data}picture/"
     yield "collection-recall", f"{data}recall/"
     yield "collection-transfer", f"{data}transfer/"
+    yield "collection-import", f"{data}transfer/?operation={facts['import']}"
     yield "collection-settings", f"{data}settings/"
     yield "collection-build", f"{data}build/"
     yield "collection-new", f"{target}new-collection/"

@@ -151,6 +151,8 @@ def _order(found):
 
 
 def _picture(page, path: Path, width: int, height: int) -> None:
+    if page.locator("#picture").count():
+        page.locator("[data-loading]").wait_for(state="hidden")
     tall = page.evaluate("document.documentElement.scrollHeight")
     page.set_viewport_size({"width": width, "height": max(height, min(tall, TALLEST))})
     page.screenshot(path=path)
@@ -188,7 +190,27 @@ def overlays(facts: dict) -> dict:
         page.goto(f"{url}{target}metrics/?range=24h")
         page.locator("svg.plot").nth(2).hover(position={"x": 160, "y": 60})
 
+    def new_collection(page, url):
+        page.goto(f"{url}{target}data/")
+        page.locator("a[data-dialog][href$='new-collection/']").first.click()
+        page.locator("dialog#dialog[open]").wait_for()
+        page.get_by_text("Fields and full text").click()
+        page.get_by_role("button", name="Add a field").click()
+
+    def build(page, url):
+        page.goto(f"{url}{target}data/{facts['collection']}/build/")
+        page.get_by_role("button", name="See what it needs").click()
+        page.locator("dialog#dialog").get_by_text("Memory needed").wait_for()
+
+    def picture(page, url):
+        page.goto(f"{url}{target}data/{facts['collection']}/picture/")
+        page.locator("#picture canvas").focus()
+        page.keyboard.press("ArrowRight")
+
     return {
+        "dialog-new-collection": new_collection,
+        "collection-build-needs": build,
+        "collection-picture-point": picture,
         "palette": palette,
         "keys": keys,
         "drawer": drawer,

@@ -53,13 +53,11 @@ def main(history: bool = True) -> dict:
         if target.status != "ready":
             raise RuntimeError(f"{target.name} is {target.status}: {target.status_reason}")
     facts = {"target": main_target.name, "collection": "articles"}
-    facts |= _data(main_target)
+    facts |= _data(main_target, history)
     facts |= _rollouts(main_target, second)
     facts |= _pending(project)
     if history:
-        from tests.browser.history import write_history, write_recall
-
-        write_recall(Target.objects.get(pk=main_target.pk), "articles")
+        from tests.browser.history import write_history
 
         for target, incidents in ((main_target, 1), (second, 3)):
             write_history(Target.objects.get(pk=target.pk), incidents)
@@ -121,20 +119,22 @@ def articles() -> list[dict]:
                             "section": SECTIONS[number % len(SECTIONS)],
                             "language": "en",
                             "revision": len(found) % 7 + 1,
+                            "length": len(text),
                         },
                     }
                 )
     return found
 
 
-def _data(target) -> dict:
+def _data(target, history: bool) -> dict:
     from deployments.target_api import TargetApi
+    from tests.browser.history import write_recall
 
     target.refresh_from_db()
     api = TargetApi(target, subject="user:ada")
     fields = [{"name": "section", "type": "keyword"}, {"name": "revision", "type": "number"}]
     for name, metric in (("articles", "cosine"), ("tickets", "cosine"), ("thumbnails", "l2")):
-        declared = {"fields": fields} if name == "articles" else {}
+        declared = {"fields": fields, "text": {"language": "english"}} if name == "articles" else {}
         api.collection_create({"name": name, "dimension": DIMENSION, "metric": metric, **declared})
     points = articles()
     for at in range(0, len(points), 160):
@@ -143,12 +143,30 @@ def _data(target) -> dict:
     api.call("POST", "collections/tickets/points", {"points": tickets, "namespace": "2026"})
     api.call("POST", "collections/articles/points", {"points": points[:40], "namespace": "drafts"})
     api.call("PUT", "aliases/articles-live", {"collection": "articles"})
-    job = api.index_build("articles", {"type": "hnsw"})
-    _wait_for_job(api, job)
+    if history:
+        # Before the build, after which the target may measure by itself.
+        write_recall(target, "articles")
+    _wait_for_job(api, api.index_build("articles", {"type": "hnsw"}))
     _measure_recall(api, "articles")
     for point in points[:30]:
         api.query("articles", {"id": point["id"], "top_k": 5})
-    return {"point": points[0]["id"]}
+    return {"point": points[0]["id"], "import": _import(target, api, points)}
+
+
+def _import(target, api, points: list[dict]) -> str:
+    """An import with two lines that are wrong, as the dashboard starts it; its operation's id."""
+    from deployments.collection_jobs import collection_job_start
+
+    wrong = {6: {"vector": [0.1]}, 93: {"id": ""}}
+    lines = [json.dumps(point | wrong.get(number, {})) for number, point in enumerate(points[:200])]
+    data = "\n".join(lines).encode()
+    upload = api.call("POST", "collections/articles/uploads", {"size_bytes": len(data)})
+    api.call("PUT", f"uploads/{upload['id']}", data, offset=0)
+    body = {"upload": upload["id"], "format": "ndjson", "on_error": "skip"}
+    operation = collection_job_start(
+        target=target, collection="articles", job="points.import", body=body, requested_by="user:grace"
+    )
+    return operation.pk
 
 
 def _wait_for_job(api, job: dict) -> None:

@@ -156,3 +156,19 @@ def test_target_away_is_waited_for_and_target_gone_is_told(target, run):
     assert (operation.status, operation.error_code) == (Status.FAILED, "target_gone")
     with pytest.raises(ConflictError, match="destroyed"):
         build(Target.objects.get(pk=target.pk))
+
+
+def test_credentials_of_a_url_are_kept_and_not_shown(target, run):
+    url = "https://me:secret@store.example/points.ndjson?sig=abc"
+    operation = collection_job_start(
+        target=target, collection="docs", job="points.import", body={"url": url}, requested_by="test"
+    )
+    assert operation.input["body"] == {"url": "https://store.example/points.ndjson?***"}
+    failed = run(operation)
+    assert failed.status == Status.FAILED
+    again = operation_retry(operation=failed, requested_by="test")
+    assert again.input == failed.input
+    assert again.state["body"] == {"url": url}
+    assert again.retry_of_id == failed.pk
+    seen = [str(event.detail) + event.message for event in failed.events.all()]
+    assert not any("secret" in text or "sig=" in text for text in [*seen, failed.error])

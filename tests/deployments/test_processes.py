@@ -95,7 +95,10 @@ def test_starts_at_the_same_moment_are_one_replica(runtime, tmp_path):
     assert len(replica_processes(tmp_path)) == 2
 
 
-def test_the_process_is_nobodys_child_and_knows_what_it_must(runtime):
+def test_the_process_is_nobodys_child_and_knows_what_it_must(runtime, monkeypatch):
+    # What the machine's operator opens to imports, and nothing else of the worker's environment.
+    monkeypatch.setenv("AINDUS_TRANSFER_PATHS", "/srv/import")
+    monkeypatch.setenv("AINDUS_UPLOAD_BYTES", "1")
     one = spec(runtime)
     runtime.start(one)
     pid = reach(runtime, one.replica_id, "running").handle["pid"]
@@ -108,6 +111,8 @@ def test_the_process_is_nobodys_child_and_knows_what_it_must(runtime):
     assert found["AINDUS_ROLE"] == "api"
     assert (found["CLUSTER_REGION"], found["CLOUD_PROVIDER"]) == ("local", "local")
     assert found["AINDUS_API_THREADS"] == "3"
+    assert found["AINDUS_TRANSFER_PATHS"] == "/srv/import"
+    assert "AINDUS_UPLOAD_BYTES" not in found
     assert "DJANGO_SETTINGS_MODULE" not in found
     for value in SECRETS.values():
         assert value not in "".join(found.values())

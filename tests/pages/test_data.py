@@ -1,13 +1,19 @@
 """The pages of collections, with a vector API that runs."""
 
+import http.client
+import http.server
 import json
+import re
+import threading
 import time
+from contextlib import closing
 from urllib.parse import urlencode
 
 import pytest
 from django.utils import timezone
 
 from controlplane.errors import NotFoundError
+from deployments import target_api
 from tests.pages.data_plane import *  # noqa: F403
 from worker import engine
 from worker.models import Operation, Status
@@ -178,6 +184,33 @@ def test_settings_change_the_collection(api, docs, operator):
     assert "Build only when asked" in shown
 
 
+def test_fields_and_full_text_are_declared(api, docs, operator, viewer):
+    rows = {"field_name": ["year", "section", ""], "field_type": ["number", "keyword", "boolean"]}
+    operator.post(f"{DOCS}settings/fields/", rows)
+    described = api.collection("docs")
+    assert {one["name"]: one["type"] for one in described["fields"]} == {
+        "year": "number",
+        "section": "keyword",
+    }
+    text = text_of(viewer.get(f"{DOCS}settings/"))
+    assert "year: number" in text
+    wrong = operator.post(
+        f"{DOCS}settings/fields/", {"field_name": "a..b", "field_type": "number"}, follow=True
+    )
+    assert 'class="icon failing"' in text_of(wrong)
+    assert "Full text is off" in text_of(operator.get(f"{DOCS}search/?by=text&text=x"))
+    operator.post(f"{DOCS}settings/text/", {"language": "english"})
+    assert api.collection("docs")["text"]["language"] == "english"
+    words = text_of(viewer.get(f"{DOCS}search/?by=text&text=number+7&include=content"))
+    assert "Words alone" in words
+    assert "p07" in words
+    both = text_of(viewer.get(f"{DOCS}search/?by=id&id=p20&text=number+7&fusion=rrf&rrf_k=5&include=content"))
+    assert "Vector and words, merged" in both
+    assert "p07" in both
+    operator.post(f"{DOCS}settings/text/", {"language": ""})
+    assert api.collection("docs")["text"] is None
+
+
 def test_aliases_are_made_switched_and_taken_away(api, docs, operator):
     api.collection_create({"name": "new", "dimension": 2})
     made = operator.post(f"{DOCS}settings/alias/", {"alias": "live"}, headers=HTMX)
@@ -322,6 +355,24 @@ def test_import_that_the_target_refuses_is_told(docs, operator):
     assert told["address"].endswith("#work")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_import_of_an_upload_tells_rows_bytes_and_wrong_lines(api, docs, operator):
+    lines = [{"id": f"n{number}", "vector": [1, number]} for number in range(20)]
+    lines[4]["vector"] = [1]
+    data = "\n".join(map(json.dumps, lines)).encode()
+    upload = api.call("POST", "collections/docs/uploads", {"size_bytes": len(data)})
+    sent = api.call("PUT", f"uploads/{upload['id']}", data, offset=0)
+    assert sent["received_bytes"] == len(data)
+    form = {"upload": upload["id"], "format": "ndjson", "namespace": "new", "on_error": "skip"}
+    operator.post(f"{DOCS}transfer/start/", form)
+    operation = run(Operation.objects.get(kind="collection.job"))
+    assert operation.status == Status.SUCCEEDED, operation.error
+    text = operator.get(f"{DOCS}transfer/{operation.pk}/").content.decode()
+    for shown in ("19", "Lines that failed", "n4", "vector"):
+        assert shown in text
+    assert "19 rows" in text_of(operator.get(f"{BASE}jobs/"))
+
+
 def test_drop_needs_the_name(api, docs, operator):
     assert "40 points" in text_of(operator.get(f"{DOCS}drop/", headers=HTMX))
     assert operator.post(f"{DOCS}drop/", {"confirm": "doc"}).status_code == 422
@@ -341,3 +392,62 @@ def test_a_target_away_is_told_on_every_page(docs, data_target, viewer, operator
     data_target.replicas.filter(pk=data_target.replicas.order_by("pk").first().pk).update(
         status="ready", stopped_at=None
     )
+
+
+@pytest.fixture
+def older(data_target, replica_port):
+    """The same target with a release in front of which nothing of a list of calls is there yet."""
+    missing = re.compile(r"/(recall|aliases|uploads|projection)\b")
+
+    class Older(http.server.BaseHTTPRequestHandler):
+        def _pass_on(self):
+            size = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(size)
+            if missing.search(self.path):
+                status = 404
+                data = json.dumps({"code": "unknown_address", "detail": "There is no such address."}).encode()
+            else:
+                with closing(http.client.HTTPConnection("127.0.0.1", replica_port)) as behind:
+                    behind.request(self.command, self.path, body, dict(self.headers))
+                    answer = behind.getresponse()
+                    status, data = answer.status, answer.read()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = do_PUT = _pass_on
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Older)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    data_target.replicas.filter(status="ready").update(port=server.server_port)
+    yield data_target
+    server.shutdown()
+    server.server_close()
+    data_target.replicas.filter(status="ready").update(port=replica_port)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_an_older_release_does_not_serve_is_told(docs, older, operator):
+    assert "not served yet" in text_of(operator.get(DOCS))
+    recall = text_of(operator.get(f"{DOCS}recall/"))
+    assert "release does not serve this yet" in recall
+    assert "Roll out a newer release" in recall
+    assert "—" in text_of(operator.get(f"{DOCS}latest-recall/"))
+    alias = text_of(operator.get(f"{DOCS}settings/alias/", headers=HTMX))
+    assert "does not serve aliases yet" in alias
+    assert "disabled" in alias
+    measured = operator.post(f"{DOCS}recall/measure/", {})
+    operation = Operation.objects.get(kind="collection.job")
+    assert measured["Location"] == f"/operations/{operation.pk}/"
+    assert run(operation).status == Status.FAILED
+    assert "roll out a newer one" in operation.error
+
+
+def test_an_answer_that_is_too_large_is_told(docs, viewer, monkeypatch):
+    monkeypatch.setattr(target_api, "MOST_ANSWER_BYTES", 1800)
+    text = text_of(viewer.get(f"{DOCS}points/"))
+    assert "ask for fewer points" in text

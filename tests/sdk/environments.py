@@ -1,4 +1,4 @@
-"""Environments of their own for the vendors' clients, made when first needed and kept in the user's cache.
+"""Environments of vendors' clients and of the bench's rivals, made when first needed, in the user's cache.
 
 An environment belongs to the very text of its pinned requirements: another pin, another folder.
 """
@@ -18,9 +18,9 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aindusdb" / "sdk"
 
 
-def python_of(name: str) -> Path:
-    """The interpreter of an environment with requirements-<name>.txt installed."""
-    requirements = HERE / f"requirements-{name}.txt"
+def python_of(name: str, requirements_folder: Path = HERE) -> Path:
+    """The interpreter of an environment with the folder's requirements-<name>.txt installed."""
+    requirements = requirements_folder / f"requirements-{name}.txt"
 
     def install(folder: Path) -> None:
         run([sys.executable, "-m", "venv", "--clear", str(folder)])

@@ -263,6 +263,7 @@ def test_a_request_says_how_long_it_may_take(client, collection, pool):
         db.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         answer = client.post(f"collections/{name}/query", body, headers=short)
         assert (answer.status, answer.json["code"]) == (503, "timeout")
+        assert answer.headers["x-retry-elsewhere"] == "no"
         query = {"query": [1, 2], "limit": 1}
         assert client.post(f"/qdrant/collections/{name}/points/query", query, headers=short).status == 503
     # It held for that request alone, on the same connection.
@@ -314,6 +315,7 @@ def test_a_full_replica_refuses_and_goes_on(serve, vectors_url):  # noqa: F811
                 assert (status, problem["code"]) == (429, "overloaded")
                 assert headers["Content-Type"] == "application/problem+json"
                 assert int(headers["Retry-After"]) == problem["retry_after"] >= 1
+                assert headers["X-Retry-Elsewhere"] == "yes"
                 assert headers["X-Request-Id"] == problem["request_id"]
                 assert server.call("GET", "/health")[0] == 200
                 assert server.call("GET", "/ready")[0] == 200

@@ -17,6 +17,8 @@ DIMENSION = 64
 @pytest.fixture
 def slow_client(client):
     """A client of an application to which every query is slow."""
+    # Loading views takes the threshold from the settings, which must not come in between.
+    from vectors import views  # noqa: F401
     from vectors.wsgi import Application
 
     before = slow.recorder

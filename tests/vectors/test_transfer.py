@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.vectors.conftest import b64
+from vectors import streams
 
 RAW = {"Content-Type": "application/octet-stream"}
 
@@ -283,6 +284,25 @@ def test_uploads_are_bounded_and_expire(client, collection, settings, pool):
         left = connection.db.execute("SELECT count(*) FROM vectors_upload_part").fetchone()[0]
     assert left == 0
     assert [item["id"] for item in client.get(f"collections/{name}/uploads").json["items"]] == [busy]
+
+
+def test_a_place_for_all_that_takes_its_time(client, collection):
+    """Uploads, exports and loads take the same few places, and give them back."""
+    name = collection(3)
+    where = client.post(f"collections/{name}/uploads").json["id"]
+    places, taken = streams.place(), 0
+
+    def asked() -> list[int]:
+        sent = client.call("PUT", f"uploads/{where}?offset=0", raw=b"", headers=RAW)
+        return [sent.status, client.get(f"collections/{name}/export").status]
+
+    while places.acquire(blocking=False):
+        taken += 1
+    assert asked() == [429, 429]
+    for _ in range(taken):
+        places.release()
+    for _ in range(taken + 1):
+        assert asked() == [200, 200]
 
 
 def test_an_upload_in_use_is_left_alone(client, runner, collection):

@@ -19,7 +19,6 @@ from vectors import (
     search,
     streams,
     updates,
-    vectors,
 )
 from vectors.calls.base import (
     NDJSON,
@@ -58,7 +57,7 @@ def points_upsert(request: Request, name: str) -> Response:
 
     def work(collection):
         make = points.batch_from_points if body.points is not None else points.batch_from_block
-        batch = make(body.points if body.points is not None else body, collection.dimension)
+        batch = make(body.points if body.points is not None else body, collection.dimension, collection.form)
         return database.pool().call(
             lambda connection: points.points_upsert(
                 connection, collection, namespace=body.namespace, batch=batch
@@ -147,9 +146,9 @@ def change_of(given, mode: str, collection, at: str) -> updates.Change:
         raise InvalidError("Send vector or vector_b64, not both.", field=f"{at}vector")
     packed = None
     if given.vector is not None:
-        packed = vectors.pack(given.vector, collection.dimension, f"{at}vector")
+        packed = collection.form.pack(given.vector, collection.dimension, f"{at}vector")
     elif given.vector_b64 is not None:
-        packed = vectors.pack_base64(given.vector_b64, collection.dimension, f"{at}vector_b64")
+        packed = collection.form.pack_base64(given.vector_b64, collection.dimension, f"{at}vector_b64")
     metadata = None
     if given.metadata or given.metadata_remove:
         paths = tuple(tuple(path.split(".")) for path in given.metadata_remove)

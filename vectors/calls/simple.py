@@ -30,7 +30,7 @@ def simple_add(request: Request) -> Response:
 
     def work(collection):
         check_dimension(body.embedding, collection.dimension)
-        batch = simple_batch(point, collection.dimension)
+        batch = simple_batch(point, collection.dimension, collection.form)
         return database.pool().call(
             lambda connection: points.points_upsert(connection, collection, namespace="", batch=batch)
         )
@@ -57,10 +57,10 @@ def check_dimension(embedding: list[float], dimension: int) -> None:
         )
 
 
-def simple_batch(point, dimension: int):
+def simple_batch(point, dimension: int, form=vectors):
     """A batch of one point whose parts are called as upstream calls them."""
-    vectors.pack(point.vector, dimension, "embedding")
-    batch = points.batch_from_points([point], dimension)
+    form.pack(point.vector, dimension, "embedding")
+    batch = points.batch_from_points([point], dimension, form)
     batch.places = lambda at: {
         "vector": "embedding",
         "metadata": "metadata",
@@ -77,8 +77,8 @@ def simple_search(request: Request) -> Response:
         raise InvalidError(f"limit is between 1 and {settings.VECTORS['max_top_k']}.", field="limit")
 
     def work(collection):
-        packed = vectors.pack(body.query_vector, collection.dimension, "query_vector")
-        vectors.check(packed, collection.metric, "query_vector")
+        packed = collection.form.pack(body.query_vector, collection.dimension, "query_vector")
+        collection.form.check(packed, collection.metric, "query_vector")
         return database.pool().call(
             lambda connection: search.points_query(
                 connection,

@@ -3,7 +3,7 @@
 import orjson
 
 from controlplane.errors import InvalidError
-from vectors import bodies
+from vectors import bodies, streams
 from vectors.calls.base import (
     NDJSON,
     OPERATOR,
@@ -48,7 +48,12 @@ def uploads_write(request: Request, upload: str) -> Response:
         raise InvalidError(
             "Say where these bytes begin: ?offset=<received_bytes of the upload>.", field="offset"
         )
-    return answer(uploads.upload_write(upload, offset=int(text), read=request.read))
+    # A slow sender keeps a thread as long as it sends.
+    streams.place_take()
+    try:
+        return answer(uploads.upload_write(upload, offset=int(text), read=request.read))
+    finally:
+        streams.place().release()
 
 
 def uploads_delete(request: Request, upload: str) -> Response:

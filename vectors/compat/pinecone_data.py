@@ -20,7 +20,6 @@ from vectors import (
     points,
     search,
     updates,
-    vectors,
 )
 from vectors.calls.base import OPERATOR, Response, answer, no_nul, on_points, within_batch
 from vectors.clauses import Ids
@@ -97,7 +96,7 @@ def vectors_upsert(request: Request, name: str) -> Response:
 
     def work(collection):
         try:
-            batch = points.batch_from_points(body.vectors, collection.dimension)
+            batch = points.batch_from_points(body.vectors, collection.dimension, collection.form)
             return database.pool().call(
                 lambda connection: points.points_upsert(
                     connection, collection, namespace=namespace, batch=batch
@@ -128,8 +127,8 @@ def vectors_query(request: Request, name: str) -> Response:
     def work(collection):
         packed = None
         if body.vector:
-            packed = vectors.pack(body.vector, collection.dimension, "vector")
-            vectors.check(packed, collection.metric, "vector")
+            packed = collection.form.pack(body.vector, collection.dimension, "vector")
+            collection.form.check(packed, collection.metric, "vector")
 
         def run(connection):
             vector = packed
@@ -253,7 +252,7 @@ def vectors_update(request: Request, name: str) -> Response:
     def work(collection):
         packed = None
         if body.values is not None:
-            packed = {body.id: vectors.pack(body.values, collection.dimension, "values")}
+            packed = {body.id: collection.form.pack(body.values, collection.dimension, "values")}
 
         def run(connection):
             matched = 0

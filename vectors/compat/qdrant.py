@@ -9,7 +9,7 @@ import time
 import orjson
 
 from controlplane.errors import InvalidError, NotFoundError
-from vectors import aliases, attributes, bodies, collections, declarations, fields, indexes
+from vectors import aliases, attributes, bodies, collections, declarations, fields, indexes, kinds
 from vectors.calls.base import JSON, OPERATOR, Response
 from vectors.compat import qdrant_bodies as shapes
 from vectors.compat.dialects import Dialect, NotServedError, Request, body_of
@@ -91,7 +91,7 @@ def hnsw_options(given, dimension: int) -> dict | None:
     for name, value in (("m", m), ("ef_construct", ef)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
             raise InvalidError(f"{name} is a whole number.", field=f"hnsw_config.{name}")
-    if m == 0 or dimension > collections.INDEX_DIMENSION_MOST["halfvec"]:
+    if m == 0 or dimension > kinds.INDEX_DIMENSION_MOST["halfvec"]:
         return {"type": "flat"}
     m = DEFAULT_M if m is None else min(max(m, 2), 100)
     return {

@@ -5,7 +5,7 @@ import orjson
 from django.conf import settings
 
 from controlplane.errors import InvalidError, NotFoundError
-from vectors import bodies, clauses, collections, database, narrowing, points, search, updates, vectors
+from vectors import bodies, clauses, collections, database, narrowing, points, search, updates
 from vectors.calls.base import OPERATOR, on_points, within_batch
 from vectors.clauses import Clause, IdRange, Ids
 from vectors.compat import qdrant_bodies as shapes
@@ -138,7 +138,7 @@ def upsert(name: str, body: shapes.Upsert) -> dict:
 
     def work(collection):
         try:
-            batch = points.batch_from_points(found, collection.dimension)
+            batch = points.batch_from_points(found, collection.dimension, collection.form)
             return database.pool().call(
                 lambda connection: points.points_upsert(
                     connection, collection, namespace=NAMESPACE, batch=batch
@@ -204,7 +204,7 @@ def update_vectors(name: str, body: shapes.UpdateVectors) -> dict:
         packed = {}
         for at, point in enumerate(body.points):
             field = f"points[{at}].vector"
-            packed[filters.id_given(point.id, f"points[{at}].id")] = vectors.pack(
+            packed[filters.id_given(point.id, f"points[{at}].id")] = collection.form.pack(
                 one_vector(point.vector, field), collection.dimension, field
             )
 
@@ -356,8 +356,8 @@ class Nearest:
             return points.point_vector(connection, collection, namespace=NAMESPACE, point_id=self.ids[0])
         if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in self.vector):
             raise InvalidError("A vector is a list of numbers.", field="query")
-        packed = vectors.pack(self.vector, collection.dimension, "query")
-        vectors.check(packed, collection.metric, "query")
+        packed = collection.form.pack(self.vector, collection.dimension, "query")
+        collection.form.check(packed, collection.metric, "query")
         return packed
 
 

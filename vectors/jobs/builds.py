@@ -4,8 +4,9 @@ import time
 
 from psycopg.types.json import Jsonb
 
+from vectors import kinds
 from vectors.collections import CACHE_SECONDS, table_of
-from vectors.indexes import definition, does_not_fit, graph_bytes, indexes_drop, memory_limit_bytes
+from vectors.indexes import does_not_fit, indexes_drop, memory_limit_bytes
 from vectors.jobs import calibration
 from vectors.jobs.work import CancelledError, Work
 from vectors.segments import Part, covered, merge_due, parts_of, unindexed_from, with_part
@@ -27,16 +28,21 @@ def build(work: Work) -> dict | None:
     part = Part(index_of(work), 0, last, result["rows"])
     work.db.execute(f"ANALYZE {table_of(work.collection_id)}")
     kept = {
-        "type": "hnsw",
-        "m": work.params["m"],
-        "ef_construction": work.params["ef_construction"],
-        "precision": work.params.get("precision", "vector"),
+        **options_built(work.params, result["rows"]),
         "rows": result["rows"],
         "seconds": result["seconds"],
     }
     kept["efs"] = calibration.efs(work, part, kept, result["seconds"])
     serve(work, part, kept)
     return result
+
+
+def options_built(options: dict, rows: int) -> dict:
+    """What is kept of the options that an index of so many rows was built with."""
+    kept = {"type": options["type"], "precision": options.get("precision", "vector")}
+    if options["type"] == "ivfflat":
+        return kept | {"lists": kinds.lists_of(options, rows)}
+    return kept | {"m": options["m"], "ef_construction": options["ef_construction"]}
 
 
 def merge(work: Work) -> dict | None:
@@ -93,7 +99,7 @@ def make_part(work: Work, options: dict, first: int, last: int, *, workers: int 
     # Of an earlier attempt, which the job itself still protects.
     db.execute(f"DROP INDEX CONCURRENTLY IF EXISTS vectors_data.{index}")
     rows = db.execute(f"SELECT count(*) FROM {table} WHERE {covered(first, last)}").fetchone()[0]
-    needed = graph_bytes(rows, work.dimension, options["m"], options.get("precision", "vector"))
+    needed = kinds.build_bytes(options, work.dimension, rows)
     limit = memory_limit_bytes(db, work.memory_mib)
     memory_bytes = max(min(needed + MEMORY_LEAST_BYTES, limit), MEMORY_LEAST_BYTES)
     if workers is None:
@@ -114,7 +120,7 @@ def make_part(work: Work, options: dict, first: int, last: int, *, workers: int 
     try:
         db.execute(
             f"CREATE INDEX CONCURRENTLY {index} ON {table}"
-            f" {definition(work.metric, work.dimension, options)} WHERE {covered(first, last)}"
+            f" {kinds.definition(work.metric, work.dimension, options, rows)} WHERE {covered(first, last)}"
         )
     finally:
         db.remove_notice_handler(notice)

@@ -1,14 +1,14 @@
 """How wide an index must be searched for each recall, measured on the collection's own points.
 
-The nearest neighbours of a sample of points are found exactly and through the index, with ef_search from the
-least step up. A point's own vector is left out of both lists. The promise is for queries that resemble the
-points; a margin above each recall covers those that do so less.
+The nearest neighbours of a sample of points are found exactly and through the index, ever more widely. A
+point's own vector is left out of both lists. The promise is for queries that resemble the points; a margin
+above each recall covers those that do so less.
 """
 
 import dataclasses
 import time
 
-from vectors import search
+from vectors import search, widths
 from vectors.collections import Collection, collection_at
 from vectors.database import FLOAT8, Connection
 from vectors.jobs.work import Work
@@ -29,7 +29,7 @@ SAME = 1e-6
 
 
 def efs(work: Work, part: Part, built: dict, seconds: float) -> dict[str, int]:
-    """The least ef_search of each recall, by str(recall); {} when the part is too small to measure.
+    """The least width (vectors/widths.py) of each recall, by str(recall); {} when the part is too small.
 
     `built`: what the index was built with; `seconds`: how long that took, which bounds the measurement.
     """
@@ -56,9 +56,7 @@ def _measured(connection: Connection, collection: Collection, part: Part, second
     )
     vectors = [result.get_value(row, 0) for row in range(result.ntuples)]
     exact = search.nearest_sql(collection, (), "", condition, NEIGHBOURS + 1)
-    through = search.nearest_sql(
-        collection, (Span(part.first, part.last, False),), "", "true", NEIGHBOURS + 1
-    )
+    spans = (Span(part.first, part.last, False),)
     until = time.monotonic() + seconds
     furthest = []
     for vector in vectors:
@@ -66,8 +64,9 @@ def _measured(connection: Connection, collection: Collection, part: Part, second
             break
         furthest.append(distances(connection, exact, vector)[-1])
     found, reached = {}, 0.0
-    for ef in search.EF_STEPS:
-        connection.set_ef(ef)
+    for width in widths.steps(collection):
+        widths.set_width(connection, collection, width)
+        through = search.nearest_sql(collection, spans, "", "true", NEIGHBOURS + 1, width)
         hits = 0
         for vector, most in zip(vectors, furthest, strict=False):
             near = [d for d in distances(connection, through, vector) if d <= most + SAME * abs(most)]
@@ -75,11 +74,18 @@ def _measured(connection: Connection, collection: Collection, part: Part, second
             hits += max(min(len(near), NEIGHBOURS + 1) - 1, 0)
         reached = hits / (NEIGHBOURS * len(furthest))
         for recall, wanted in WANTED.items():
-            if reached >= wanted and ef >= LEAST[recall]:
-                found.setdefault(str(recall), ef)
+            if reached >= wanted and width >= floor(collection, recall):
+                found.setdefault(str(recall), width)
         if len(found) == len(WANTED):
             break
-    return {str(recall): found.get(str(recall), search.EF_OUT_OF_REACH) for recall in WANTED}
+    return {str(recall): found.get(str(recall), widths.OUT_OF_REACH) for recall in WANTED}
+
+
+def floor(collection: Collection, recall: float | None) -> int:
+    """The least width that is kept for a recall, whatever the sample says."""
+    if collection.index_type == "ivfflat":
+        return 1
+    return widths.BITS[recall][0] if collection.quantized else LEAST[recall]
 
 
 def distances(connection: Connection, statement: str, vector: bytes) -> list[float]:

@@ -9,8 +9,8 @@ import psycopg
 from django.conf import settings
 
 from vectors import collections, database, recalls, search
-from vectors.collections import DISTANCES
 from vectors.jobs.work import FailedError, Work
+from vectors.kinds import DISTANCES
 
 # As many times the points wanted are read from random pages and chosen among: those of one page were often
 # written together and are alike.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from psycopg import errors as pg_errors
 
 from controlplane import ids
-from controlplane.errors import NotFoundError, ProblemError, TooManyRequestsError
+from controlplane.errors import NotFoundError, ProblemError
 from vectors import collections, database, points, replica, streams
 from vectors.jobs import records
 from vectors.jobs.work import CancelledError, FailedError, Work
@@ -20,14 +20,6 @@ from vectors.transfer.sinks import open_sink, part_bytes
 
 EXPORT = "points.export"
 STOP_SECONDS = 5.0
-
-
-def place_taken() -> None:
-    """Take the place of one stream; TooManyRequestsError when there is none."""
-    if not streams.place().acquire(blocking=False):
-        raise TooManyRequestsError(
-            "As many streams as this replica takes are running; try again.", retry_after_seconds=5
-        )
 
 
 def export_stream(
@@ -42,7 +34,7 @@ def export_stream(
     """The stream of a collection's points; what concerns all of it is raised before it begins."""
     collections.collection_get(name)
     points.where(namespace, filter)
-    place_taken()
+    streams.place_take()
     if format == "parquet":
         return Stream(parquet_of_process(name, namespace, filter))
     return Stream(lines(Pages(name, namespace=namespace, filter=filter, after=after), vectors))
@@ -75,7 +67,7 @@ def lines(pages: Pages, vectors: str) -> Iterator[bytes]:
         manifest["after"] = pages.after
     try:
         for page in pages:
-            yield b"".join([ndjson.line_of(row, vectors) for row in page])
+            yield b"".join([ndjson.line_of(row, vectors, pages.form) for row in page])
     except ProblemError as problem:
         manifest["error"] = problem.as_dict("")
     checksum = pages.checksum if vectors != "none" else None
@@ -114,7 +106,8 @@ def parquet_write(file, name: str, *, namespace: str | None, filter: dict | None
     from vectors.transfer.parquet import Writer
 
     pages = Pages(name, namespace=namespace, filter=filter)
-    writer = Writer(file, collections.collection_get(name).dimension)
+    collection = collections.collection_get(name)
+    writer = Writer(file, collection.dimension, collection.bits)
     for page in pages:
         writer.write(page)
         if told is not None:
@@ -212,7 +205,7 @@ class Exporter:
         pages.points, pages.sum = self.state.get("points", 0), self.state.get("sum", 0)
         self.rows_before, self.bytes = pages.points, self.state.get("bytes", 0)
         for page in pages:
-            self.buffer += b"".join([ndjson.line_of(row, how) for row in page])
+            self.buffer += b"".join([ndjson.line_of(row, how, pages.form) for row in page])
             if len(self.buffer) >= part_bytes(len(self.state["parts"])):
                 self.put()
                 self.note(pages, how != "none")

@@ -41,7 +41,7 @@ class Reader:
     def __init__(self, source, params: dict, collection):
         self.source = source
         self.namespace = params["namespace"]
-        self.dimension = collection.dimension
+        self.dimension, self.form = collection.dimension, collection.form
 
     def chunks(self, at: dict) -> Iterator[Chunk]:
         before, begin = at.get("line", 0), at.get("offset", 0)
@@ -93,7 +93,7 @@ class Reader:
 
     def add(self, made: Chunk, found: list[tuple[int, Line]]) -> None:
         """Rows of lines, all or, with an InvalidError, none."""
-        batch = points.batch_from_points([point for _, point in found], self.dimension)
+        batch = points.batch_from_points([point for _, point in found], self.dimension, self.form)
         made.rows += [
             Row(
                 line,
@@ -104,17 +104,17 @@ class Reader:
         ]
 
 
-def line_of(row: tuple, how: str) -> bytes:
+def line_of(row: tuple, how: str, form=vectors) -> bytes:
     """The line of a stored point (namespace, id, vector in binary, content, metadata, all as bytes).
 
-    `how` is b64 (little-endian float32 in base64), list, or none.
+    `how` is b64 (little-endian float32, or packed bits, in base64), list, or none; `form`: vectors, or bits.
     """
     namespace, point_id, packed, content, metadata = row
     point = {"id": point_id.decode(), "namespace": namespace.decode()}
     if how == "b64":
-        point["vector_b64"] = base64.b64encode(vectors.little_endian(packed)).decode()
+        point["vector_b64"] = base64.b64encode(form.wire(packed)).decode()
     elif how == "list":
-        point["vector"] = vectors.unpack(packed)
+        point["vector"] = form.unpack(packed)
     if content is not None:
         point["content"] = content.decode()
     point["metadata"] = orjson.Fragment(metadata)

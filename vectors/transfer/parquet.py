@@ -16,7 +16,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from controlplane.errors import InvalidError
-from vectors import vectors
+from vectors import bits, vectors
 from vectors.jobs.work import FailedError
 from vectors.points import ID_MOST, NAMESPACE_MOST
 from vectors.transfer.chunks import CHUNK_BYTES, CHUNK_ROWS, Chunk, Row, problem_of
@@ -38,7 +38,7 @@ class Reader:
     def __init__(self, source, params: dict, collection):
         self.size = source.size
         self.namespace = params["namespace"]
-        self.dimension = collection.dimension
+        self.dimension, self.bits = collection.dimension, collection.bits
         try:
             self.file = pyarrow.parquet.ParquetFile(File(source), buffer_size=BUFFER_BYTES, pre_buffer=False)
         except pyarrow.ArrowException as error:
@@ -106,7 +106,7 @@ class Reader:
             texts(values[part], part) if part in values else [None] * count
             for part in ("id", "namespace", "content")
         )
-        packed, faults = packed_of(values["vector"], self.dimension)
+        packed, faults = packed_of(values["vector"], self.dimension, self.bits)
         metadata = metadata_of(
             values.get("metadata"), {name: batch.column(name) for name in self.others}, count
         )
@@ -141,7 +141,9 @@ def texts(values: pyarrow.Array, part: str) -> list[str | None]:
         raise FailedError(f"The column of the {part} is no text: {told(error)}.") from None
 
 
-def packed_of(values: pyarrow.Array, dimension: int) -> tuple[list[bytes], dict[int, InvalidError]]:
+def packed_of(
+    values: pyarrow.Array, dimension: int, bit: bool = False
+) -> tuple[list[bytes], dict[int, InvalidError]]:
     """Vectors in PostgreSQL's binary form, and what is wrong with those that are not."""
     kind = values.type
     if not (
@@ -154,13 +156,17 @@ def packed_of(values: pyarrow.Array, dimension: int) -> tuple[list[bytes], dict[
     if not values.null_count and not numbers.null_count and len(numbers) == len(values) * dimension:
         lengths = pyarrow.compute.list_value_length(values)
         if pyarrow.compute.all(pyarrow.compute.equal(lengths, dimension)).as_py() is not False:
-            return packed_rows(numbers, len(values), dimension), {}
+            if not bit:
+                return packed_rows(numbers, len(values), dimension), {}
+            digits = numbers.to_numpy(zero_copy_only=False)
+            if numpy.isin(digits, (0, 1)).all():
+                return packed_bits(digits, len(values), dimension), {}
     packed, faults = [], {}
     for at, value in enumerate(values):
         try:
             if not value.is_valid or any(number is None for number in value.as_py()):
                 raise InvalidError("A vector must not be or hold null.", code="required", field="vector")
-            packed.append(vectors.pack(value.as_py(), dimension, "vector"))
+            packed.append((bits if bit else vectors).pack(value.as_py(), dimension, "vector"))
         except InvalidError as error:
             packed.append(b"")
             faults[at] = error
@@ -173,6 +179,12 @@ def packed_rows(numbers: pyarrow.Array, count: int, dimension: int) -> list[byte
         raw = numbers.to_numpy(zero_copy_only=False).astype(">f4").tobytes()
     head, size = vectors.header(dimension), dimension * 4
     return [head + raw[begin : begin + size] for begin in range(0, count * size, size)]
+
+
+def packed_bits(digits, count: int, dimension: int) -> list[bytes]:
+    head = bits.LENGTH(dimension)
+    rows = numpy.packbits(digits.reshape(count, dimension).astype(bool), axis=1)
+    return [head + row.tobytes() for row in rows]
 
 
 def metadata_of(values: pyarrow.Array | None, others: dict[str, pyarrow.Array], count: int) -> list[bytes]:
@@ -217,13 +229,14 @@ def plain(value):
 class Writer:
     """Writes pages of stored points into a file that need not be seekable."""
 
-    def __init__(self, file, dimension: int):
-        self.dimension = dimension
+    def __init__(self, file, dimension: int, bit: bool):
+        self.dimension, self.bit = dimension, bit
+        kind = pyarrow.uint8() if bit else pyarrow.float32()
         self.schema = pyarrow.schema(
             [
                 pyarrow.field("id", TEXT, nullable=False),
                 pyarrow.field("namespace", TEXT, nullable=False),
-                pyarrow.field("vector", pyarrow.list_(pyarrow.float32(), dimension), nullable=False),
+                pyarrow.field("vector", pyarrow.list_(kind, dimension), nullable=False),
                 pyarrow.field("content", TEXT),
                 pyarrow.field("metadata", TEXT, nullable=False),
             ]
@@ -249,7 +262,12 @@ class Writer:
         if not self.rows:
             return
         namespaces, point_ids, packed, contents, metadata = zip(*self.rows, strict=True)
-        numbers = numpy.frombuffer(b"".join(part[4:] for part in packed), ">f4").astype("<f4")
+        raw = b"".join(part[4:] for part in packed)
+        if self.bit:
+            rows = numpy.frombuffer(raw, numpy.uint8).reshape(len(packed), bits.size(self.dimension))
+            numbers = numpy.unpackbits(rows, axis=1, count=self.dimension).reshape(-1)
+        else:
+            numbers = numpy.frombuffer(raw, ">f4").astype("<f4")
         columns = [
             pyarrow.array(point_ids, pyarrow.binary()).cast(TEXT),
             pyarrow.array(namespaces, pyarrow.binary()).cast(TEXT),

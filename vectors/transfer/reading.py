@@ -31,9 +31,12 @@ class Pages:
         self.after = after
         self.points = 0
         self.sum = 0
+        # The module that unpacks the vectors, once a page was read.
+        self.form = None
 
     def __iter__(self) -> Iterator[list[tuple]]:
         collection = collections.collection_get(self.name)
+        self.form = collection.form
         limit = max(1, min(PAGE_POINTS, PAGE_BYTES // (collection.dimension * 4)))
         while True:
             page = collections.working_on(self.name, lambda found: self.page(found, limit))  # noqa: B023

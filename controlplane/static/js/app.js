@@ -118,6 +118,11 @@
     drawer(false);
   });
 
+  /* The tab that one is on is in sight where the tabs are wider than the screen. */
+  all(".tabs [aria-current]").forEach((tab) => {
+    tab.parentElement.scrollLeft = tab.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2;
+  });
+
   /* The navigation as a drawer on small screens. */
   function drawer(open) {
     const nav = $("#nav");
@@ -140,7 +145,7 @@
       const dialog = $("#dialog");
       await htmx.ajax("GET", link.href, { target: "#dialog", swap: "innerHTML" });
       if (!dialog.firstElementChild) return;
-      dialog.showModal();
+      if (!dialog.open) dialog.showModal();
       const first = $("[autofocus]", dialog) || $("input:not([type=hidden]), select, textarea", dialog);
       if (first) first.focus();
     }
@@ -149,6 +154,11 @@
       event.target.closest("dialog").close();
     }
     if (event.target.nodeName === "DIALOG" && event.target.id !== "dialog") event.target.close();
+  });
+  // A form of a dialog that stands in a page of its own is answered in the dialog.
+  document.addEventListener("htmx:afterSwap", (event) => {
+    const dialog = $("#dialog");
+    if (event.detail.target === dialog && dialog.firstElementChild && !dialog.open) dialog.showModal();
   });
   document.addEventListener("input", (event) => {
     const form = event.target.closest("form[data-confirm]");

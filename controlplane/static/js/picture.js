@@ -306,8 +306,7 @@
     part("more-rows").hidden = body.rows.length >= points.length;
   }
 
-  let waiting;
-  addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(() => { if (points.length) size(); }, 120); });
+  new ResizeObserver(() => { if (points.length) size(); }).observe(canvas);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (points.length) draw(); });
   load();
 })();

@@ -26,7 +26,10 @@ EXIT_ALREADY_RUNNING = 75
 EXIT_PORT_TAKEN = 76
 POLL_SECONDS = 0.02
 MIGRATE_SECONDS = 14
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+INHERITED = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"),
+    *("AINDUS_TRANSFER_PATHS", "AINDUS_TRANSFER_URLS", "AINDUS_TRANSFER_NETWORKS"),
+)
 
 
 def stop_all(data_dir: Path, *, grace_seconds: float = 10.0) -> int:

@@ -17,10 +17,11 @@ Recall = float | Literal["exact"]
 class IndexOptions(TypedDict, total=False):
     """An index's options; what is left out is the server's to choose."""
 
-    type: Literal["hnsw", "flat"]
+    type: Literal["hnsw", "ivfflat", "flat"]
     m: int
     ef_construction: int
-    precision: Literal["vector", "halfvec"]
+    lists: int
+    precision: Literal["vector", "halfvec", "bit"]
 
 
 class FieldOptions(TypedDict):

@@ -32,7 +32,7 @@ from aindusdb_client.retrying import RetryPolicy
 from aindusdb_client.transport import Connections, Options, Transport, given
 from aindusdb_client.waiting import pauses
 
-Metric = Literal["cosine", "l2", "ip", "l1"]
+Metric = Literal["cosine", "l2", "ip", "l1", "hamming", "jaccard"]
 PREFIX = "/api/v1/vectors"
 
 

@@ -98,13 +98,14 @@ class Collection(Transfers):
     def index_build(
         self,
         *,
-        type: Literal["hnsw", "flat"] | None = None,
+        type: Literal["hnsw", "ivfflat", "flat"] | None = None,
         m: int | None = None,
         ef_construction: int | None = None,
-        precision: Literal["vector", "halfvec"] | None = None,
+        lists: int | None = None,
+        precision: Literal["vector", "halfvec", "bit"] | None = None,
     ) -> IndexJob:
         """Begin to build an index while reads and writes go on; ConflictError while another is built."""
-        body = given(type=type, m=m, ef_construction=ef_construction, precision=precision)
+        body = given(type=type, m=m, ef_construction=ef_construction, lists=lists, precision=precision)
         return build(IndexJob, self._call(endpoints.INDEX_BUILD, body))
 
     @calls(endpoints.INDEX_DELETE)

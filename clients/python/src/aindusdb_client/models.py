@@ -29,8 +29,9 @@ class Scores:
 class Point:
     """A point, as it is given and as it comes back; a part that was not asked for is None.
 
-    `vector` is a sequence of numbers, a NumPy array, or bytes of little-endian float32; what comes back is
-    a list. `score` is set of matches alone, `scores` of those of a query with text.
+    `vector` is a sequence of numbers, a NumPy array, or bytes of little-endian float32; bit vectors are bytes
+    of packed bits (`numpy.packbits(bits).tobytes()`). What comes back is a list. `score` is set of matches
+    alone, `scores` of those of a query with text.
     """
 
     id: str
