@@ -21,7 +21,7 @@ DECLARED = [
 
 
 @pytest.mark.parametrize("declared", [[], DECLARED], ids=["plain", "declared"])
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     filters=st.lists(FILTERS, min_size=1, max_size=6), documents=st.lists(METADATA, min_size=1, max_size=20)
 )
