@@ -1,6 +1,5 @@
 """The vector API of role `api`: a raw WSGI callable, with Django beside it for every other address."""
 
-import contextlib
 import itertools
 import logging
 import os
@@ -196,7 +195,7 @@ class Application:
         self.counters.end(name, status, seconds)
         # Probes come every few seconds from everywhere: only what is wrong with them is worth a line.
         if self.access_log and (status >= 400 or name not in PROBE_NAMES):
-            self.access(f"{method} {path} {status} {seconds * 1000:.1f}ms {request_id}")
+            self.access(method, path, status, seconds, request_id)
         if seconds > self.slow_seconds or status >= 500:
             log.warning(
                 "%s request %s: %s %s answered %d in %.0f ms",
@@ -228,6 +227,9 @@ class Application:
             body, read = b"", environ["wsgi.input"].read
         else:
             body = self.read(environ) if has_body else b""
+        found = route.quick(*arguments, body) if route.quick is not None else None
+        if found is not None:
+            return base.Response(200, found, headers)
         response = route.call(
             base.Request(
                 environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", ""), body, principal, read
@@ -252,7 +254,7 @@ class Application:
             raise bodies.too_large(self.max_body)
         return body
 
-    def access(self, text: str) -> None:
+    def access(self, method: str, path: str, status: int, seconds: float, request_id: str) -> None:
         """A line in the form of controlplane.log, at a tenth of what a logging record costs."""
         now = time.time()
         second = int(now)
@@ -260,11 +262,15 @@ class Application:
         if second != known:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = (second, stamp)
+        text = f"{method} {path} {status} {seconds * 1000:.1f}ms {request_id}"
         if not text.isprintable():
             text = ascii(text)[1:-1]
-        with contextlib.suppress(OSError):
-            line = f"{stamp}.{int((now - second) * 1000):03d}Z INFO vectors.access {text}\n"
+        line = f"{stamp}.{int((now - second) * 1000):03d}Z INFO vectors.access {text}\n"
+        # A full disk is no reason not to answer.
+        try:  # noqa: SIM105
             os.write(2, line.encode("utf-8", "replace"))
+        except OSError:
+            pass
 
     def probe(self, name: str) -> base.Response:
         if name == "health":

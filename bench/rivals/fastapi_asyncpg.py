@@ -19,12 +19,18 @@ EF_SEARCH = os.environ.get("BENCH_EF", "100")
 
 async def prepare(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec("vector", encoder=str, decoder=str, schema="public", format="text")
-    await connection.execute(f"SET hnsw.ef_search = {int(EF_SEARCH)}")
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI):
-    app.state.pool = await asyncpg.create_pool(os.environ["BENCH_URL"], min_size=2, max_size=10, init=prepare)
+    app.state.pool = await asyncpg.create_pool(
+        os.environ["BENCH_URL"],
+        min_size=2,
+        max_size=10,
+        init=prepare,
+        # Not by SET: the pool resets what was set whenever a connection comes back.
+        server_settings={"hnsw.ef_search": EF_SEARCH},
+    )
     yield
     await app.state.pool.close()
 

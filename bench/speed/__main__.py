@@ -38,11 +38,12 @@ def main() -> int:
     )
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION")
     parser.add_argument("--no-rivals", action="store_true", help="leave out FastAPI and chromadb")
+    parser.add_argument("--scale", type=float, default=1.0, help="so many times the points of the full run")
     parser.add_argument("--keep", action="store_true", help="keep the result of a quick or partial run too")
     options = parser.parse_args()
     started = time.monotonic()
     said = report.Report()
-    said.say(f"bench/vectors{' --quick' if options.quick else ''} on {report.machine_line()}")
+    said.say(f"bench/vectors {' '.join(sys.argv[1:])} on {report.machine_line()}")
     url = os.environ.get("DATABASE_URL") or None
     with machine.Postgres(url) as postgres, postgres.database("vectors") as database:
         machine.migrate(database)
@@ -50,7 +51,7 @@ def main() -> int:
         with machine.api(database) as api:
             bench = setup.Bench(
                 report=said,
-                sizes=setup.Sizes.quick() if options.quick else setup.Sizes(),
+                sizes=setup.Sizes.quick() if options.quick else setup.Sizes().scaled(options.scale),
                 postgres=postgres,
                 url=database,
                 api=api,

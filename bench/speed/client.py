@@ -12,7 +12,11 @@ class Http:
     """One kept connection to a server on this machine."""
 
     def __init__(self, port: int):
-        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.port = port
+        self.connect()
+
+    def connect(self) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", self.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, request: bytes) -> bytes:
@@ -24,9 +28,13 @@ class Http:
 
     def answer(self, request: bytes) -> tuple[int, bytes]:
         """(status, body)."""
-        self.socket.sendall(request)
+        data = self._begun(request)
+        if not data:
+            # Servers close connections over which nothing came for some seconds.
+            self.close()
+            self.connect()
+            data = self._begun(request)
         receive = self.socket.recv
-        data = receive(1 << 20)
         while (end := data.find(b"\r\n\r\n")) < 0:
             data += self._more(receive)
         head = data[:end].lower()
@@ -43,6 +51,14 @@ class Http:
                 missing -= len(parts[-1])
             data = b"".join(parts)
         return int(head[9:12]), data[end + 4 :]
+
+    def _begun(self, request: bytes) -> bytes:
+        """The beginning of the answer; nothing when the server had closed the connection."""
+        try:
+            self.socket.sendall(request)
+            return self.socket.recv(1 << 20)
+        except (ConnectionResetError, BrokenPipeError):
+            return b""
 
     @staticmethod
     def _more(receive) -> bytes:

@@ -75,15 +75,14 @@ class Chroma(Http):
 
     def __init__(self, port: int, collection: str = ""):
         super().__init__(port)
-        self.port = port
         self.collection = collection
 
-    def create(self, name: str) -> None:
+    def create(self, name: str, ef: int = 100) -> None:
         """Make a collection with the index parameters of the others, and work on it from now on."""
         body = {
             "name": name,
             "configuration": {
-                "hnsw": {"space": "cosine", "max_neighbors": 16, "ef_construction": 64, "ef_search": 100}
+                "hnsw": {"space": "cosine", "max_neighbors": 16, "ef_construction": 64, "ef_search": ef}
             },
         }
         self.collection = json.loads(self.send(request("POST", CHROMA, body)))["id"]

@@ -39,7 +39,7 @@ def measure(bench: Bench, held: Documents) -> None:
     with contextlib.ExitStack() as stack:
         if bench.rivals:
             serving[FASTAPI] = add_fastapi(bench, held, full, statement, groups, recalls, stack)
-            serving[CHROMA] = add_chroma(held, groups, recalls, stack)
+            serving[CHROMA] = add_chroma(held, statement, groups, recalls, stack)
         setup.settle(bench.url)
         rows, found = [], {}
         for connections in bench.sizes.connections:
@@ -106,10 +106,11 @@ def add_fastapi(bench: Bench, held: Documents, name: str, statement, groups, rec
     return rival.pids
 
 
-def add_chroma(held: Documents, groups, recalls, stack):
+def add_chroma(held: Documents, statement, groups, recalls, stack):
+    """On an index of the same parameters, searched as wide."""
     rival = stack.enter_context(rivals.chroma())
     client = rivals.Chroma(rival.port)
-    client.create("bench")
+    client.create("bench", statement.ef)
     for start in range(0, len(held), setup.BATCH):
         client.send(client.addition(held, start, start + setup.BATCH))
     asked = [client.question(vector) for vector in held.queries]

@@ -2,7 +2,7 @@
 
 import base64
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,19 @@ class Sizes:
     growth: tuple[int, ...] = (10_000, 30_000, 100_000, 300_000)
     collections: int = 1000
     starts: int = 7
+
+    def scaled(self, factor: float) -> "Sizes":
+        """The same with so many times the points, but no collection so small that it is read as a whole."""
+
+        def times(count: int) -> int:
+            return max(round(count * factor), 6_000)
+
+        points = ("small", "wide", "filtered", "ingested", "live_indexed", "live_added")
+        return replace(
+            self,
+            **{name: times(getattr(self, name)) for name in points},
+            growth=tuple(sorted({times(count) for count in self.growth})),
+        )
 
     @classmethod
     def quick(cls) -> "Sizes":

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from vectors import collections, kinds, widths
+from vectors.indexes import MERGE
+from vectors.jobs.schedule import queue
 
 COUNT, DIMENSION, TOP_K = 3000, 128, 10
 
@@ -216,8 +218,8 @@ def packed(rows) -> str:
     return base64.b64encode(np.packbits(rows, axis=-1).tobytes()).decode()
 
 
-def upsert_bits(client, name, rows):
-    body = {"ids": [str(at) for at in range(len(rows))], "vectors_b64": packed(rows)}
+def upsert_bits(client, name, rows, first=0):
+    body = {"ids": [str(first + at) for at in range(len(rows))], "vectors_b64": packed(rows)}
     assert client.post(f"collections/{name}/points", body).json["upserted"] == len(rows)
 
 
@@ -345,3 +347,49 @@ def test_bits_leave_and_come_back(client, collection, runner, format, tmp_path, 
         assert {point["id"]: point["vector"] for point in scrolled} == {
             str(at): row.tolist() for at, row in enumerate(rows)
         }
+
+
+@pytest.mark.parametrize(
+    ("metric", "index"),
+    [
+        ("cosine", {"type": "ivfflat"}),
+        ("l2", {"type": "hnsw", "precision": "bit"}),
+        ("hamming", {"type": "ivfflat", "lists": 5}),
+    ],
+)
+def test_what_is_written_later_is_merged(client, collection, runner, pool, scanning_is_dear, metric, index):
+    """Built as a segment of its own while writes go on, moved into the first one when they have paused."""
+    name = collection(BITS, metric, index=index, auto_index=False)
+    bits = kinds.METRICS[metric].form == "bit"
+    rows = bit_vectors(count=2000) if bits else clustered(count=2000, dimension=BITS)
+    put = upsert_bits if bits else upsert
+    put(client, name, rows[:1200])
+    client.post(f"collections/{name}/index")
+    runner()
+    path, collection_id = f"collections/{name}", collections.collection_load(name).id
+
+    def merged(quiet: bool) -> dict:
+        with pool.connection() as connection:
+            queue(connection.db, collection_id, MERGE, {"least": 1, "quiet": quiet})
+        runner()
+        collections.collection_forget()
+        job = client.get("jobs?limit=1").json["items"][0]
+        assert (job["kind"], job["state"]) == (MERGE, "succeeded"), job
+        return job["result"]
+
+    def look(count: int) -> None:
+        for at in range(0, count, 97):
+            answer = query(client, name, rows[at].tolist())
+            assert answer["plan"] == index["type"]
+            assert str(at) in ids(answer)
+        deep = query(client, name, rows[0].tolist(), top_k=count)
+        assert len(ids(deep)) == count
+
+    put(client, name, rows[1200:1900], first=1200)
+    assert merged(False)["how"] == "build"
+    look(1900)
+    put(client, name, rows[1900:], first=1900)
+    merged(True)
+    shown = client.get(path).json["index"]
+    assert (shown["segments"], shown["unindexed_points"]) == (1, 0)
+    look(2000)

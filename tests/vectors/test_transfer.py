@@ -170,6 +170,8 @@ WRONG = [
     (b'{"id": "w", "vector": [1, 2, 3], "namespace": "\\u0000"}', "namespace"),
     (b'{"id": "w", "vector": [1, 2, 3], "colour": 1}', "colour"),
     (b'{"id": "w", "vector": [1, 2, 3], "content": "\xff"}', "line"),
+    (b'{"id": "w", "vector": [1, 2, 3], "metadata": {"n": 1e200000}}', "metadata"),
+    (b'{"id": "w", "vector": [1, 2, 3], "metadata": {"a": "\\ud800"}}', "line"),
 ]
 
 

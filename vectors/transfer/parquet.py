@@ -27,7 +27,7 @@ MEDIA_TYPE = "application/vnd.apache.parquet"
 MANIFEST = "aindusdb.export"
 BUFFER_BYTES = 4 * 2**20
 GROUP_ROWS = 20_000
-GROUP_BYTES = 32 * 2**20
+GROUP_BYTES = 16 * 2**20
 PARTS = ("id", "namespace", "vector", "content", "metadata")
 TEXT = pyarrow.string()
 

@@ -118,6 +118,14 @@ def refused(answer: Answer) -> FailedError:
     return FailedError(f"{answer.connection.host} answers {answer.status} {answer.response.reason}.")
 
 
+def copied(file, part: bytes) -> None:
+    """Write to a temporary file; FailedError when there is no room."""
+    try:
+        file.write(part)
+    except OSError as error:
+        raise FailedError(f"The temporary copy cannot be written: {error.strerror}.") from None
+
+
 class Fetched(Source):
     """A file that a server sends. Without ranges it is fetched once, whole, into a temporary file."""
 
@@ -148,7 +156,7 @@ class Fetched(Source):
         self.copy = tempfile.TemporaryFile()  # noqa: SIM115
         self.size = 0
         while part := answer.read(COPY_BYTES):
-            self.copy.write(part)
+            copied(self.copy, part)
             self.size += len(part)
             if self.size > most:
                 raise FailedError(
@@ -238,7 +246,7 @@ class Put(Sink):
         return False
 
     def put(self, state: dict, part: bytes) -> None:
-        self.copy.write(part)
+        copied(self.copy, part)
         state["parts"].append(len(part))
 
     def finish(self, state: dict) -> None:

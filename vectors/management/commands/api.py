@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import gc
 import logging
 import os
 import sys
@@ -22,6 +23,8 @@ CONNECTIONS_MOST = 8192
 def load(counters: metrics.Counters, parent: int):
     """In a worker process: the application, which counts in what all of them share."""
     replica.die_with(parent)
+    # A request leaves no cycles: to look for them rarely is enough, and each look is a pause.
+    gc.set_threshold(20_000, 20, 100)
     from vectors import database
     from vectors.wsgi import Application
 
@@ -68,6 +71,9 @@ class Command(BaseCommand):
         # Imported before the fork: workers start at once and share the memory of it.
         import vectors.wsgi  # noqa: F401
 
+        # What is there now stays: no collection of garbage looks at it, nor copies its pages in the workers.
+        gc.collect()
+        gc.freeze()
         # The counters' memory is inherited, which only a fork does.
         multiprocessing.set_start_method("fork", force=True)
         runner = replica.RunnerProcess()
