@@ -23,6 +23,7 @@ CONNECTIONS_MOST = 8192
 def load(counters: metrics.Counters, parent: int):
     """In a worker process: the application, which counts in what all of them share."""
     replica.die_with(parent)
+    replica.give_memory_back()
     # A request leaves no cycles: to look for them rarely is enough, and each look is a pause.
     gc.set_threshold(20_000, 20, 100)
     from vectors import database
