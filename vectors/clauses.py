@@ -15,8 +15,9 @@ from vectors.needs import Needs, every_need, some_need
 class Path:
     """A SQL/JSON path predicate on the metadata.
 
-    `zoned`: it compares times of day with time zones, which the operator @@ refuses to do. `needs`: what it
-    cannot hold without.
+    `zoned`: it compares times of day with time zones, which the operator @@ refuses to do; or it negates
+    several conditions, of which the GIN index that serves @@ would read what they need amiss. `needs`: what
+    it cannot hold without.
     """
 
     text: str
@@ -133,7 +134,7 @@ def negated(part: Clause | None) -> Clause:
     if part is None:
         return Ids(())
     if isinstance(part, Path):
-        return Path(f"!({part.text})", False, part.zoned)
+        return Path(f"!({part.text})", False, True)
     return Negated(part)
 
 

@@ -34,7 +34,12 @@ def invalid(message: str, field: str) -> InvalidError:
 
 
 class Compiler:
-    """Compiles one filter; counts conditions so that a body cannot become a plan of any size."""
+    """Compiles one filter; counts conditions so that a body cannot become a plan of any size.
+
+    Negations are carried down to single conditions (`holds` false compiles what is not to hold). Of a
+    negated conjunction, `!(a && !(b))`, PostgreSQL's GIN index would read that b is needed, and lose rows
+    that only lack a.
+    """
 
     def __init__(self):
         self.conditions = 0
@@ -48,7 +53,7 @@ class Compiler:
                 f"A filter takes up to {CONDITIONS_MOST} conditions and {VALUES_MOST} values in all.", field
             )
 
-    def group(self, filter, field: str, depth: int) -> str:
+    def group(self, filter, field: str, depth: int, holds: bool = True) -> str:
         """A predicate for an object of conditions, joined by and."""
         if depth > DEPTH_MOST:
             raise invalid(f"A filter nests up to {DEPTH_MOST} deep.", field)
@@ -56,65 +61,75 @@ class Compiler:
             raise invalid('A filter is an object of fields, such as {"year": {"$gte": 2019}}.', field)
         if not filter:
             raise invalid("An empty condition; leave the filter out to match everything.", field)
-        return join("&&", [self.entry(key, value, f"{field}.{key}", depth) for key, value in filter.items()])
+        return join(
+            "&&" if holds else "||",
+            [self.entry(key, value, f"{field}.{key}", depth, holds) for key, value in filter.items()],
+        )
 
-    def entry(self, key: str, value, field: str, depth: int) -> str:
+    def entry(self, key: str, value, field: str, depth: int, holds: bool) -> str:
         if key in ("$and", "$or"):
             if not isinstance(value, list) or not value:
                 raise invalid(f"{key} takes a list of one or more filters.", field)
             self.count(field, 0)
-            parts = [self.group(part, f"{field}[{at}]", depth + 1) for at, part in enumerate(value)]
-            return join("&&" if key == "$and" else "||", parts)
+            parts = [self.group(part, f"{field}[{at}]", depth + 1, holds) for at, part in enumerate(value)]
+            return join("&&" if (key == "$and") is holds else "||", parts)
         if key == "$not":
             self.count(field, 0)
-            return f"!({self.group(value, field, depth + 1)})"
+            return self.group(value, field, depth + 1, not holds)
         if key.startswith("$"):
             raise invalid(f"No such operator: {key[:40]}. Use {', '.join(OPERATORS)}.", field)
-        return self.condition(path(key, field), value, field, depth + 1)
+        return self.condition(path(key, field), value, field, depth + 1, holds)
 
-    def condition(self, where: str, value, field: str, depth: int) -> str:
+    def condition(self, where: str, value, field: str, depth: int, holds: bool) -> str:
         """A predicate for what is asked of one field."""
         if depth > DEPTH_MOST:
             raise invalid(f"A filter nests up to {DEPTH_MOST} deep.", field)
         if not isinstance(value, dict):
             self.count(field)
-            return f"exists({where} ? (@ == {literal(value, field)}))"
+            return said(f"exists({where} ? (@ == {literal(value, field)}))", holds)
         if not value:
             raise invalid('An empty condition; give an operator, such as {"$eq": "x"}.', field)
         return join(
-            "&&", [self.operator(where, name, item, f"{field}.{name}", depth) for name, item in value.items()]
+            "&&" if holds else "||",
+            [
+                self.operator(where, name, item, f"{field}.{name}", depth, holds)
+                for name, item in value.items()
+            ],
         )
 
-    def operator(self, where: str, name: str, value, field: str, depth: int) -> str:
+    def operator(self, where: str, name: str, value, field: str, depth: int, holds: bool) -> str:
         if name in ("$eq", "$ne"):
             self.count(field)
-            text = f"exists({where} ? (@ == {literal(value, field)}))"
-            return text if name == "$eq" else f"!({text})"
+            return said(f"exists({where} ? (@ == {literal(value, field)}))", (name == "$eq") is holds)
         if name in ("$in", "$nin"):
             if not isinstance(value, list):
                 raise invalid(f"{name} takes a list of values.", field)
             self.count(field, len(value))
             if not value:
-                return "(1 == 0)" if name == "$in" else "(1 == 1)"
+                return "(1 == 1)" if (name == "$nin") is holds else "(1 == 0)"
             tests = join("||", [f"@ == {literal(item, f'{field}[{at}]')}" for at, item in enumerate(value)])
-            text = f"exists({where} ? {tests})"
-            return text if name == "$in" else f"!({text})"
+            return said(f"exists({where} ? {tests})", (name == "$in") is holds)
         if name in ORDER:
             self.count(field)
             if isinstance(value, bool) or not isinstance(value, int | float | str):
                 raise invalid(f"{name} takes a number or a text.", field)
-            return f"exists({where} ? (@ {ORDER[name]} {literal(value, field)}))"
+            return said(f"exists({where} ? (@ {ORDER[name]} {literal(value, field)}))", holds)
         if name == "$exists":
             self.count(field)
             if not isinstance(value, bool):
                 raise invalid("$exists takes true or false.", field)
-            return f"exists({where})" if value else f"!(exists({where}))"
+            return said(f"exists({where})", value is holds)
         if name == "$not":
             self.count(field, 0)
             if not isinstance(value, dict):
                 raise invalid('$not of a field takes its operators, such as {"$not": {"$gt": 5}}.', field)
-            return f"!({self.condition(where, value, field, depth + 1)})"
+            return self.condition(where, value, field, depth + 1, not holds)
         raise invalid(f"No such operator: {name[:40]}. Use {', '.join(OPERATORS)}.", field)
+
+
+def said(condition: str, holds: bool) -> str:
+    """A single condition, or that it does not hold."""
+    return condition if holds else f"!({condition})"
 
 
 def join(operator: str, parts: list[str]) -> str:

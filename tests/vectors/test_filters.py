@@ -1,13 +1,16 @@
 """The filter language against a plain evaluator, over every kind of metadata."""
 
 import json
+import re
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.vectors.model import matches
 from vectors import filters
+from vectors.compat import qdrant_filters
 
 # Alike to the eye, apart by code point: composed and decomposed, ligatures, cases, beyond the first plane,
 # of which UTF-16 would order differently, and what JSON, SQL or a path would have to escape.
@@ -83,14 +86,58 @@ FILTERS = st.recursive(
 @example(
     filter={"a": {"$gt": -1}}, documents=[{"a": "x"}, {"a": 0}, {"a": [[5]]}, {"a": True}, {"a": [[[5]]]}]
 )
-def test_as_the_evaluator(pool, filter, documents):
+@example(filter={"$not": {"a": 1, "b": {"$ne": 2}}}, documents=[{}, {"a": 1}, {"b": 2}, {"a": 1, "b": 2}])
+def test_as_the_evaluator(indexed, filter, documents):
+    """Evaluated row by row, and as the GIN index narrows the rows."""
     expected = [matches(filter, document) for document in documents]
-    with pool.connection() as connection:
-        rows = connection.db.execute(
-            "SELECT d @@ %s::jsonpath FROM unnest(%s::jsonb[]) WITH ORDINALITY AS x (d, n) ORDER BY n",
-            [filters.compile(filter), [json.dumps(document) for document in documents]],
+    text = filters.compile(filter)
+    with indexed.transaction(force_rollback=True):
+        indexed.execute(
+            "INSERT INTO indexed SELECT n, d FROM unnest(%s::jsonb[]) WITH ORDINALITY AS x (d, n)",
+            [[json.dumps(document) for document in documents]],
+        )
+        rows = indexed.execute("SELECT d @@ %s::jsonpath FROM indexed ORDER BY n", [text]).fetchall()
+        assert [row[0] for row in rows] == expected
+        indexed.execute("SET LOCAL enable_seqscan = off")
+        rows = indexed.execute("SELECT n FROM indexed WHERE d @@ %s::jsonpath ORDER BY n", [text]).fetchall()
+    assert [row[0] for row in rows] == [at for at, meets in enumerate(expected, 1) if meets]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_negated_conjunctions_of_qdrant(indexed, nested):
+    """What the GIN index reads out of a negation of several conditions must lose no row."""
+
+    def match(key, value):
+        return {"key": key, "match": {"value": value}}
+
+    inner = {"must": [match("a", 1)], "must_not": [match("b", 2)]}
+    documents = [{}, {"a": 1}, {"b": 2}, {"a": 1, "b": 2}, {"a": 2}]
+    given = {"must_not": [inner]}
+    if nested:
+        given = {"must": [{"nested": {"key": "x", "filter": given}}]}
+        documents = [{"x": [document]} for document in documents]
+    text, parameters = qdrant_filters.compile(given).sql(1)
+    with indexed.transaction(force_rollback=True):
+        indexed.execute(
+            "INSERT INTO indexed SELECT n, d FROM unnest(%s::jsonb[]) WITH ORDINALITY AS x (d, n)",
+            [[json.dumps(document) for document in documents]],
+        )
+        indexed.execute("SET LOCAL enable_seqscan = off")
+        condition = re.sub(r"\$\d+", "%s", text.replace("metadata", "d"))
+        found = indexed.execute(
+            f"SELECT n FROM indexed WHERE {condition} ORDER BY n",
+            [parameter.decode() for parameter in parameters],
         ).fetchall()
-    assert [row[0] for row in rows] == expected
+    assert [row[0] for row in found] == [1, 3, 4, 5]
+
+
+@pytest.fixture
+def indexed(vectors_url):
+    """A connection with a table `indexed` (n, d) whose metadata has the index that collections have."""
+    with psycopg.connect(vectors_url, autocommit=True) as db:
+        db.execute("CREATE TEMPORARY TABLE indexed (n int, d jsonb)")
+        db.execute("CREATE INDEX ON indexed USING gin (d jsonb_path_ops)")
+        yield db
 
 
 @pytest.mark.parametrize(

@@ -143,16 +143,16 @@ class QdrantCompiler(Compiler):
         """All that is asked of one key."""
         where = path(given["key"], root, f"{field}.key")
         # Only a plain key is a field that can be declared, and only of the point, not of a nested element.
-        name = given["key"] if root == "$" and not set(given["key"]) & set('[]"') else None
+        plain = given["key"] if root == "$" and not set(given["key"]) & set('[]"') else None
         parts: list[Clause] = []
         for name, value in given.items():
             if name == "key" or value is None:
                 continue
             place = f"{field}.{name}"
             if name == "match":
-                parts.append(needing(self.match(where, value, place), name, matched(value)))
+                parts.append(needing(self.match(where, value, place), plain, matched(value)))
             elif name == "range":
-                parts.append(needing(self.range(where, value, place), name, ranged(value)))
+                parts.append(needing(self.range(where, value, place), plain, ranged(value)))
             elif name in ("is_empty", "is_null") and isinstance(value, bool):
                 text = empty(where) if name == "is_empty" else null(where)
                 parts.append(Path(text if value else f"!({text})"))
@@ -242,7 +242,7 @@ def flattened(clause: Clause) -> Path:
         return clause
     if isinstance(clause, clauses.Negated):
         part = flattened(clause.part)
-        return Path(f"!({part.text})", False, part.zoned)
+        return Path(f"!({part.text})", False, True)
     parts = [flattened(part) for part in clause.parts]
     sign = "&&" if clause.operator == "AND" else "||"
     return Path(join(sign, [part.text for part in parts]), False, any(part.zoned for part in parts))
