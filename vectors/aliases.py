@@ -7,7 +7,7 @@ transaction ends. All changes of one call happen at once, or none.
 from typing import NamedTuple
 
 from controlplane.errors import ConflictError, NotFoundError
-from vectors import collections, database
+from vectors import collections, database, names
 
 
 class Put(NamedTuple):
@@ -58,14 +58,14 @@ def aliases_change(changes: list[Put | Drop | Rename]) -> None:
     """Make all changes in their order in one transaction; InvalidError, NotFoundError, ConflictError."""
     made = {name for change in changes for name in change.made}
     for name in made:
-        collections.name_check(name, "alias")
-    names = sorted(made | {change.alias for change in changes if "\0" not in change.alias})
+        names.check(name, "alias")
+    touched = sorted(made | {change.alias for change in changes if "\0" not in change.alias})
 
     def work(connection: database.Connection) -> None:
         with connection.db.transaction():
             # In one order, so that two calls wait for each other.
-            for name in names:
-                collections.name_lock(connection.db, name)
+            for name in touched:
+                names.lock(connection.db, name)
             taken = connection.db.execute(
                 "SELECT name FROM vectors_collection WHERE name = ANY(%s) LIMIT 1", [list(made)]
             ).fetchone()
@@ -79,7 +79,7 @@ def aliases_change(changes: list[Put | Drop | Rename]) -> None:
                 _change(connection.db, change)
 
     database.pool().call(work)
-    for name in names:
+    for name in touched:
         collections.collection_forget(name)
 
 

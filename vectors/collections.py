@@ -1,7 +1,6 @@
 """Collections: their rows, their tables, and what the hot path knows of them."""
 
 import contextlib
-import re
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -13,11 +12,9 @@ from psycopg.types.json import Jsonb
 
 from controlplane import ids
 from controlplane.errors import ConflictError, InvalidError, NotFoundError
-from vectors import bits, database, declared, fields, kinds, segments, vectors, words
+from vectors import bits, database, declared, fields, kinds, names, segments, vectors, words
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 CACHE_SECONDS = 1.0
-NAME_LOCK_CLASS = 0x4E414D45
 EXACT_COUNT_MOST = 50_000
 # Tables up to this size are counted in lists; reading one takes about a millisecond.
 COUNTED_BYTES_MOST = 4 * 2**20
@@ -234,23 +231,6 @@ def working_on(name: str, work):
         return work(collection_get(name))
 
 
-def name_check(name: str, field: str = "name") -> None:
-    """InvalidError for what no collection and no alias may be called."""
-    if not NAME.match(name):
-        raise InvalidError(
-            "A name is 1 to 100 letters, digits, '-', '_' and '.', and starts with a letter or digit.",
-            code="invalid_name",
-            field=field,
-        )
-    if name.startswith("col_"):
-        raise InvalidError("Names that start with col_ are kept for ids.", code="invalid_name", field=field)
-
-
-def name_lock(db, name: str) -> None:
-    """Hold a name until the transaction ends: collections and aliases must not share one."""
-    db.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [NAME_LOCK_CLASS, name])
-
-
 def collection_create(
     *,
     name: str,
@@ -265,7 +245,7 @@ def collection_create(
 
     InvalidError, ConflictError when the name is taken.
     """
-    name_check(name)
+    names.check(name)
     if metric not in kinds.METRICS:
         raise InvalidError(f"The metric is one of {', '.join(kinds.METRICS)}.", field="metric")
     form = kinds.METRICS[metric].form
@@ -305,7 +285,7 @@ def collection_create(
     with database.pool().connection() as connection, connection.db.transaction():
         if language is not None:
             words.checked(connection.db, language)
-        name_lock(connection.db, name)
+        names.lock(connection.db, name)
         if connection.db.execute("SELECT 1 FROM vectors_alias WHERE name = %s", [name]).fetchone():
             raise ConflictError(f"An alias {name} exists already.", code="exists", field="name")
         try:

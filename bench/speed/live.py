@@ -142,14 +142,13 @@ def measure(store, held: Documents, indexed: int, likeness: np.ndarray) -> dict:
     rows = {point_id: row for row, point_id in enumerate(held.ids)}
     asked = [entry for log in logs[:-1] for entry in log]
     recalls = [recall(rows, likeness, *entry[1:]) for entry in asked]
-    tenth = max(len(recalls) // 10, 1)
     return {
         "rate": (len(held) - indexed) / seconds,
         "asked": len(asked) / seconds,
         "p50": load.percentile([entry[0] for entry in asked], 0.5) * 1000,
         "p99": load.percentile([entry[0] for entry in asked], 0.99) * 1000,
         "recall": float(np.mean(recalls)),
-        "least": min(float(np.mean(recalls[at : at + tenth])) for at in range(0, tenth * 10, tenth)),
+        "least": min(float(part.mean()) for part in np.array_split(recalls, min(len(recalls), 10))),
         "missing": sum(logs[-1]),
     }
 

@@ -55,15 +55,15 @@ class Sizes:
             wide=5_000,
             filtered=6_000,
             connections=(1, 8),
-            rounds=4,
-            slice_seconds=0.3,
+            rounds=3,
+            slice_seconds=0.25,
             queries=60,
             ingested=3_000,
             live_indexed=3_000,
             live_added=3_000,
             live_rounds=1,
             growth=(6_000, 12_000),
-            collections=150,
+            collections=60,
             starts=3,
         )
 

@@ -13,6 +13,7 @@ PLANS = {
     "ivfflat": "IVFFlat index",
     "exact": "Exact: every matching point compared",
     "hnsw+exact": "HNSW index, then exact, because the graph gave too few",
+    "ivfflat+exact": "IVFFlat index, then exact, because its lists gave too few",
     "text": "Words alone, by the text index",
     "hybrid": "Vector and words, merged",
 }

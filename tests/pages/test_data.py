@@ -1,9 +1,11 @@
 """The pages of collections, with a vector API that runs."""
 
+import base64
 import http.client
 import http.server
 import json
 import re
+import struct
 import threading
 import time
 from contextlib import closing
@@ -451,3 +453,39 @@ def test_an_answer_that_is_too_large_is_told(docs, viewer, monkeypatch):
     monkeypatch.setattr(target_api, "MOST_ANSWER_BYTES", 1800)
     text = text_of(viewer.get(f"{DOCS}points/"))
     assert "ask for fewer points" in text
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ({"index": "ivfflat", "lists": "4"}, {"type": "ivfflat", "lists": 4}),
+        ({"index": "ivfflat", "lists": ""}, {"type": "ivfflat", "lists": None}),
+        ({"index": "hnsw", "m": "8", "ef_construction": "32", "precision": "bit"}, {"precision": "bit"}),
+        ({"index": "flat"}, {"type": "flat"}),
+    ],
+)
+def test_every_type_of_index_can_be_made(form, options, api, docs, operator):
+    sent = {"name": "typed", "dimension": "8", "metric": "cosine", **form}
+    made = operator.post(f"{BASE}new-collection/", sent, headers=HTMX)
+    assert made.status_code == 204, made.content.decode()
+    described = api.collection("typed")["index"]
+    assert described["options"] | options == described["options"]
+    assert described["auto"] is False
+    for path in ("", "settings/", "build/"):
+        text_of(operator.get(f"{BASE}data/typed/{path}"))
+
+
+def test_bit_vectors(api, docs, operator):
+    sent = {"name": "bits", "dimension": "8", "metric": "hamming", "index": "hnsw", "m": "8"}
+    made = operator.post(f"{BASE}new-collection/", sent | {"ef_construction": "32"}, headers=HTMX)
+    assert made.status_code == 204, made.content.decode()
+    points = [{"id": str(n), "vector": [int(bit) for bit in f"{n:08b}"]} for n in range(16)]
+    api.call("POST", "collections/bits/points", {"points": points})
+    text = text_of(operator.get(f"{BASE}data/bits/point/?id=3"))
+    assert text.count("<rect") == 8
+    found = text_of(operator.get(f"{BASE}data/bits/search/?by=vector&vector=0,0,0,0,0,0,1,1&top_k=3"))
+    assert "less is nearer" in found
+    assert found.index(">3</code>") < found.index(">1</code>")
+    packed = base64.b64encode(struct.pack("<8f", 0, 0, 0, 0, 0, 0, 1, 1)).decode()
+    query = urlencode({"by": "vector", "vector_b64": packed, "top_k": 1})
+    assert ">3</code>" in text_of(operator.get(f"{BASE}data/bits/search/?{query}"))

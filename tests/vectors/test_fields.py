@@ -114,7 +114,22 @@ def test_ranges_of_times_as_qdrant_asks_for_them(evaluated, low, high, values):
     limits = {"gte": low and f"{low.isoformat()}Z", "lt": high and f"{high.isoformat()}Z"}
     clause = qdrant_filters.compile({"must": [{"key": "at", "range": limits}]})
     documents = [json.dumps({"at": value}) for value in values]
+    narrowed = fields.narrowing(clause.needs, declared(at="datetime"))
+    assert (narrowed is not None) is (low is not None or high is not None)
     check(*evaluated(clause, declared(at="datetime"), documents))
+
+
+def test_qdrants_conditions_are_narrowed_by_their_fields(evaluated):
+    documents = [json.dumps({"n": value, "match": 1, "t": "x"}) for value in (1, 2, 3, [1, 9])]
+    given = {
+        "must": [{"key": "n", "range": {"gte": 2, "lt": 9}}, {"key": "t", "match": {"any": ["x", "y"]}}],
+        "should": [{"key": "n", "match": {"value": 3}}, {"key": "n", "range": {"gt": 8}}],
+        "must_not": [{"key": "n", "match": {"value": 1}}],
+    }
+    clause = qdrant_filters.compile(given)
+    meets, may = evaluated(clause, declared(n="number", t="keyword", match="keyword"), documents)
+    assert meets == [False, False, True, False]
+    assert may == [False, False, True, True]
 
 
 def test_the_keys_are_as_narrow_as_they_can_be(evaluated):

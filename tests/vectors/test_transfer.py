@@ -71,6 +71,9 @@ def test_export_then_import_elsewhere(client, runner, collection):
     assert job["state"] == "succeeded", job
     assert (job["result"]["rows"], job["result"]["errors"], job["result"]["verified"]) == (2503, 0, 0)
     assert job["progress"]["bytes"] == job["progress"]["bytes_total"]
+    assert set(job["progress"]) == {
+        *("rows", "rows_total", "rows_per_second", "bytes", "bytes_total", "errors", "problems", "phase"),
+    }
     raw = client.get(f"collections/{here}/export").body
     points, manifest = exported(client, here)
     assert len(points) == manifest["points"] == 2503

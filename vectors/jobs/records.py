@@ -24,6 +24,10 @@ PRUNE_SECONDS = 600.0
 LOADING = 0.95
 
 
+# Of the progress: from where a runner goes on.
+INTERNAL = ("resume", "read")
+
+
 def _shown(params: dict) -> dict:
     """Parameters without what only the runner needs to know; the query of a URL may hold a signature."""
     shown = {name: value for name, value in params.items() if name != "upload_id"}
@@ -45,7 +49,7 @@ def _job(row) -> dict:
         "created_at": row[8],
         "started_at": row[9],
         "finished_at": row[10],
-        "progress": row[11],
+        "progress": row[11] and {key: row[11][key] for key in row[11] if key not in INTERNAL},
     }
 
 
