@@ -42,6 +42,15 @@ def exact(value):
     return value
 
 
+def exactly(value):
+    """A value with its numbers as JSON's decimals, so that 1 and 1.0 are one and 2**53 + 1 is itself."""
+    if isinstance(value, dict):
+        return {key: exactly(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [exactly(item) for item in value]
+    return (isinstance(value, bool), exact(value))
+
+
 def same(a, b):
     return kind(a) is kind(b) and not isinstance(a, list | dict) and exact(a) == exact(b)
 

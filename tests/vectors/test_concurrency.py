@@ -114,6 +114,149 @@ def test_deleting_a_collection_in_use(client, collection, turn):
     assert client.get(f"collections/{name}").status == 404
 
 
+def test_what_was_acknowledged_is_there(client, collection):
+    """Each answered write is in the next read of anyone, while others write; in the end nothing lacks."""
+    name = collection(2, "l2")
+    acknowledged = [0] * 3
+    stop = threading.Event()
+
+    def write(writer):
+        def run():
+            for turn in range(25):
+                points = [
+                    {"id": f"{writer}-{turn:02}-{at}", "vector": [turn, at], "metadata": {"by": writer}}
+                    for at in range(8)
+                ]
+                assert client.post(f"collections/{name}/points", {"points": points}).status == 200
+                acknowledged[writer] = turn + 1
+
+        return run
+
+    def read():
+        while not stop.is_set():
+            for writer in range(3):
+                known = acknowledged[writer]
+                answer = client.post(f"collections/{name}/count", {"filter": {"by": writer}})
+                assert answer.json["count"] >= known * 8
+                if known:
+                    wanted = [f"{writer}-{known - 1:02}-{at}" for at in range(8)]
+                    fetched = client.post(f"collections/{name}/fetch", {"ids": wanted}).json
+                    assert fetched["missing"] == []
+                    body = {"vector": [known - 1, 0], "top_k": 1000, "filter": {"by": writer}}
+                    found = client.post(f"collections/{name}/query", body).json["matches"]
+                    assert set(wanted) <= {match["id"] for match in found}
+
+    def writers():
+        try:
+            together(*[write(writer) for writer in range(3)])
+        finally:
+            stop.set()
+
+    together(writers, read, read)
+    assert client.post(f"collections/{name}/count", {}).json["count"] == 3 * 25 * 8
+
+
+def test_no_update_is_lost(client, collection):
+    """Writers of different fields of one point, by ids, by filter and each their own."""
+    name = collection(2, "l2")
+    client.post(
+        f"collections/{name}/points", {"points": [{"id": "a", "vector": [1, 1], "metadata": {"k": 1}}]}
+    )
+
+    def write(writer, select):
+        def run():
+            for turn in range(20):
+                answer = client.post(f"collections/{name}/update", select({f"w{writer}": turn}))
+                assert answer.json["updated"] == 1, answer
+
+        return run
+
+    together(
+        write(0, lambda change: {"ids": ["a"], "metadata": change}),
+        write(1, lambda change: {"filter": {"k": 1}, "metadata": change}),
+        write(2, lambda change: {"points": [{"id": "a", "metadata": change}]}),
+        write(3, lambda change: {"ids": ["a"], "metadata": change, "vector": [change["w3"], 1]}),
+    )
+    [point] = client.post(f"collections/{name}/fetch", {"ids": ["a"]}).json["points"]
+    assert point["metadata"] == {"k": 1, "w0": 19, "w1": 19, "w2": 19, "w3": 19}
+    assert point["vector"] == [19, 1]
+
+
+def test_a_scroll_among_writers_gives_what_stays_once(client, collection):
+    """Points that are there all along come exactly once, in order, whatever comes and goes around them."""
+    name = collection(1, "l2")
+    stays = [f"{at:03}s" for at in range(0, 200, 2)]
+    points = [{"id": point_id, "vector": [1]} for point_id in stays]
+    client.post(f"collections/{name}/points", {"points": points})
+    stop = threading.Event()
+
+    def disturb(seed):
+        def run():
+            drawn = random.Random(seed)
+            while not stop.is_set():
+                ids = [f"{drawn.randrange(200):03}{letter}" for letter in "at"]
+                points = [{"id": point_id, "vector": [2]} for point_id in ids]
+                client.post(f"collections/{name}/points", {"points": points})
+                client.post(f"collections/{name}/delete", {"ids": ids[: drawn.randrange(3)]})
+                # Written anew, in another place of the table, and never gone.
+                again = drawn.sample(stays, 3)
+                points = [{"id": point_id, "vector": [3]} for point_id in again]
+                client.post(f"collections/{name}/points", {"points": points})
+
+        return run
+
+    def read():
+        try:
+            for turn in range(12):
+                seen, cursor = [], None
+                while True:
+                    page = client.post(f"collections/{name}/scroll", {"limit": 7 + turn, "cursor": cursor})
+                    seen += [point["id"] for point in page.json["points"]]
+                    cursor = page.json["next_cursor"]
+                    if cursor is None:
+                        break
+                assert seen == sorted(set(seen))
+                assert [point_id for point_id in seen if point_id.endswith("s")] == stays
+        finally:
+            stop.set()
+
+    together(disturb(1), disturb(2), read)
+
+
+def test_an_index_built_among_writers_misses_nothing(client, collection, runner):
+    """Writes before, during and after a build are all in exact and in indexed answers."""
+    name = collection(2, "l2", auto_index=False)
+    written: list[str] = []
+    stop = threading.Event()
+
+    def put(count, tag):
+        points = [{"id": f"{tag}{at}", "vector": [at, len(tag)]} for at in range(count)]
+        assert client.post(f"collections/{name}/points", {"points": points}).status == 200
+        written.extend(point["id"] for point in points)
+
+    def write():
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            put(5, f"during-{turn}-")
+
+    def build():
+        try:
+            runner()
+        finally:
+            stop.set()
+
+    put(300, "before-")
+    assert client.post(f"collections/{name}/index", {}).status == 202
+    together(write, build)
+    assert client.get(f"collections/{name}/index").json["state"] == "ready"
+    put(5, "after-")
+    for exact in (False, True):
+        body = {"vector": [0, 0], "top_k": len(written), "exact": exact}
+        found = client.post(f"collections/{name}/query", body).json
+        assert {match["id"] for match in found["matches"]} == set(written), found["plan"]
+
+
 def test_prepared_statements_outlive_rollbacks(pool):
     """What `run` prepared is there after a transaction of psycopg's own statements is rolled back."""
     with pool.connection() as connection:

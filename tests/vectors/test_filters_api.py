@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.vectors.model import matches
+from tests.vectors.model import exactly, matches
 from tests.vectors.test_filters import FILTERS, METADATA
 
 DECLARED = [
@@ -67,14 +67,3 @@ def shared(client, collection):
         return made[key]
 
     return path
-
-
-def exactly(value):
-    """A value with its numbers as JSON's decimals, so that 1 and 1.0 are one and 2**53 + 1 is itself."""
-    from tests.vectors.model import exact
-
-    if isinstance(value, dict):
-        return {key: exactly(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [exactly(item) for item in value]
-    return (type(value) is bool, exact(value))

@@ -1,5 +1,6 @@
 """Random sequences of calls give the model's answers."""
 
+import json
 import uuid
 from urllib.parse import quote
 
@@ -8,19 +9,28 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.vectors.model import Model
+from tests.vectors.conftest import b64
+from tests.vectors.model import Model, exactly
+from tests.vectors.test_filters import VALUES
 
 IDS = st.sampled_from(["a", "b", "c", "B", "é", "日", "z/1", "10", "9", " "])
 NAMESPACES = st.sampled_from(["", "x", "é"])
 NUMBERS = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.25, 1.0, 3.0])
 VECTORS = st.lists(NUMBERS, min_size=3, max_size=3).filter(any)
-METADATA = st.fixed_dictionaries({}, optional={"n": st.integers(0, 3), "t": st.lists(st.sampled_from("pqr"))})
+METADATA = st.fixed_dictionaries(
+    {}, optional={"n": st.integers(0, 3), "t": st.lists(st.sampled_from("pqr")), "x": VALUES}
+)
 POINTS = st.fixed_dictionaries(
     {"id": IDS, "vector": VECTORS}, optional={"metadata": METADATA, "content": st.sampled_from(["", "text"])}
 )
 FILTERS = st.none() | st.sampled_from(
-    [{"n": 1}, {"n": {"$gte": 2}}, {"t": "p"}, {"t": {"$nin": ["q", "r"]}}, {"$or": [{"n": 0}, {"t": "r"}]}]
+    [
+        *({"n": 1}, {"n": {"$gte": 2}}, {"t": "p"}, {"t": {"$nin": ["q", "r"]}}),
+        *({"$or": [{"n": 0}, {"t": "r"}]}, {"$not": {"n": 1, "t": {"$ne": "p"}}}, {"x": {"$exists": True}}),
+        *({"x": None}, {"x.a": {"$gt": 0}}, {"n": {"$in": [0, 2]}, "$not": {"x": {"$exists": False}}}),
+    ]
 )
+FORMS = st.sampled_from(["points", "base64", "block", "lines"])
 QUERIES = st.fixed_dictionaries(
     {"vector": VECTORS, "top_k": st.integers(1, 4)},
     optional={"filter": FILTERS, "recall": st.sampled_from([0.95, 0.99, "exact"]), "exact": st.booleans()},
@@ -36,7 +46,9 @@ CHANGES = st.fixed_dictionaries(
 ).filter(bool)
 MODES = st.sampled_from(["merge", "replace"])
 STEPS = st.one_of(
-    st.tuples(st.just("upsert"), NAMESPACES, st.lists(POINTS, max_size=6)),
+    st.tuples(st.just("upsert"), NAMESPACES, st.tuples(FORMS, st.lists(POINTS, max_size=6))),
+    st.tuples(st.just("fetch"), NAMESPACES, st.lists(IDS, max_size=4)),
+    st.tuples(st.just("threshold"), NAMESPACES, st.tuples(QUERIES, st.floats(-3, 3, width=32))),
     st.tuples(st.just("delete_ids"), NAMESPACES, st.lists(IDS, max_size=3)),
     st.tuples(st.just("delete_filter"), NAMESPACES, FILTERS.filter(bool)),
     st.tuples(st.just("query"), NAMESPACES, st.tuples(VECTORS, st.integers(1, 8), FILTERS, st.booleans())),
@@ -63,7 +75,58 @@ def check_parts(match, model, namespace):
     """All parts of a match are those of its point."""
     vector, content, metadata = model.points[namespace, match["id"]]
     assert match["vector"] == list(vector)
-    assert (match["content"], match["metadata"]) == (content, metadata)
+    assert match["content"] == content
+    assert exactly(match["metadata"]) == exactly(metadata)
+
+
+def read(answer):
+    """An answer's JSON by Python's own reader, which keeps integers of any size."""
+    return json.loads(answer.body)
+
+
+def upsert(client, path, namespace, form, given):
+    """Write points in one of the forms that there are."""
+    scope = {} if namespace is None else {"namespace": namespace}
+    unique = len({point["id"] for point in given})
+    if form == "lines":
+        lines = b"".join(json.dumps(point | scope).encode() + b"\n" for point in given)
+        headers = {"Content-Type": "application/x-ndjson"}
+        answer = client.post(f"{path}/points?batch=2", raw=lines, headers=headers)
+        summary = json.loads(answer.body.splitlines()[-1])["summary"]
+        assert (summary["upserted"], summary["failed"]) == (len(given), 0), answer
+        return
+    if form == "points":
+        body = {"points": given}
+    elif form == "base64":
+        body = {
+            "points": [
+                {key: value for key, value in point.items() if key != "vector"}
+                | {"vector_b64": b64(point["vector"])}
+                for point in given
+            ]
+        }
+    else:
+        body = {
+            "ids": [point["id"] for point in given],
+            "vectors_b64": b64([number for point in given for number in point["vector"]]),
+            "contents": [point.get("content") for point in given],
+            "metadata": [point.get("metadata", {}) for point in given],
+        }
+    answer = client.post(f"{path}/points", body | scope)
+    assert answer.json["upserted"] == unique, answer
+
+
+def check_threshold(client, path, model, namespace, query, threshold):
+    """Of the nearest those that are near enough; a score beside the limit may fall on either side."""
+    found = client.post(f"{path}/query", query | {"score_threshold": threshold}).json["matches"]
+    keys = model.select(namespace, query.get("filter"))
+    scores = model.scores(query["vector"], keys)
+    sign = -1 if model.less_is_nearer else 1
+    nearest = sorted(scores.values(), key=lambda score: -sign * score)[: query["top_k"]]
+    near = [score for score in nearest if sign * (score - threshold) > -1e-5]
+    surely = [score for score in nearest if sign * (score - threshold) > 1e-5]
+    assert len(surely) <= len(found) <= len(near), (found, nearest)
+    assert [match["score"] for match in found] == pytest.approx(near[: len(found)], abs=1e-5)
 
 
 def check_query(answer, model, namespace, vector, top_k, filter):
@@ -100,7 +163,7 @@ def check_pages(client, path, model, namespace, query):
 
 def check_groups(client, path, model, namespace, query, size):
     asked = query | {"group_by": "n", "group_size": size, "include": ["vector", "content", "metadata"]}
-    answer = client.post(f"{path}/query", asked).json
+    answer = read(client.post(f"{path}/query", asked))
     keys = model.select(namespace, query.get("filter"))
     every = model.groups(query["vector"], keys, "n", size)
     expected = every[: query["top_k"]]
@@ -144,9 +207,18 @@ def test_sequences(client, runner, metric, steps):
         for step, namespace, what in steps:
             scope = {} if namespace is None else {"namespace": namespace}
             if step == "upsert":
-                answer = client.post(f"{path}/points", {"points": what, **scope})
-                assert answer.json["upserted"] == len({point["id"] for point in what}), answer
-                model.upsert(namespace, what)
+                upsert(client, path, namespace, *what)
+                model.upsert(namespace, what[1])
+            elif step == "fetch":
+                fetched = read(client.post(f"{path}/fetch", {"ids": what, **scope}))
+                wanted = list(dict.fromkeys(what))
+                there = [point_id for point_id in wanted if (namespace, point_id) in model.points]
+                assert sorted(point["id"] for point in fetched["points"]) == sorted(there)
+                assert sorted(fetched["missing"]) == sorted(set(wanted) - set(there))
+                for point in fetched["points"]:
+                    check_parts(point, model, namespace)
+            elif step == "threshold":
+                check_threshold(client, path, model, namespace, what[0] | scope, what[1])
             elif step == "delete_ids":
                 answer = client.post(f"{path}/delete", {"ids": what, **scope})
                 assert answer.json["deleted"] == model.delete({(namespace, point_id) for point_id in what})
@@ -156,8 +228,11 @@ def test_sequences(client, runner, metric, steps):
             elif step == "query":
                 vector, top_k, filter, exact = what
                 body = {"vector": vector, "top_k": top_k, "filter": filter, "exact": exact, **scope}
-                answer = client.post(f"{path}/query", body)
-                check_query(answer.json, model, namespace, vector, top_k, filter)
+                parts = {"include": ["vector", "content", "metadata"]}
+                answer = read(client.post(f"{path}/query", body | parts))
+                check_query(answer, model, namespace, vector, top_k, filter)
+                for match in answer["matches"]:
+                    check_parts(match, model, namespace)
             elif step == "queries":
                 asked = [query | scope for query in what]
                 answers = client.post(f"{path}/query", {"queries": asked}).json["answers"]
@@ -223,10 +298,10 @@ def test_sequences(client, runner, metric, steps):
             elif step == "truncate":
                 assert client.post(f"{path}/delete", {"all": True}).json["deleted"] == len(model.points)
                 model.points.clear()
-        stored = client.post(f"{path}/scroll", {"include": ["vector", "content", "metadata"]}).json["points"]
-        assert {
-            (point["namespace"], point["id"]): (point["vector"], point["content"], point["metadata"])
-            for point in stored
-        } == {key: (list(value[0]), value[1], value[2]) for key, value in model.points.items()}
+        everything = client.post(f"{path}/scroll", {"include": ["vector", "content", "metadata"]})
+        stored = read(everything)["points"]
+        assert {(point["namespace"], point["id"]) for point in stored} == set(model.points)
+        for point in stored:
+            check_parts(point, model, point["namespace"])
     finally:
         client.delete(path)
