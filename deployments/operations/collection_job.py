@@ -97,11 +97,7 @@ class CollectionJob(TargetOperation):
         if job["state"] == "failed":
             return Fail(job["error"] or "The target does not say why.", code="job_failed")
         if job["state"] == "cancelled":
-            return Fail(
-                "The job was cancelled on the target.",
-                code="job_cancelled",
-                remedy="Retry to start it again.",
-            )
+            return Cancelled("The job was cancelled on the target.")
         return Done({"job": job["id"], **(job.get("result") or {})}, told(job))
 
     def cancel(self) -> Outcome:

@@ -75,9 +75,10 @@ def decorate(targets) -> list[Target]:
 
 
 def named(operation: Operation) -> Operation:
-    """The operation with `label`, and the word that leads from it to its target."""
+    """The operation with `label`, the word that leads from it to its target, and the collection worked on."""
     operation.label = title_of(operation)
     operation.preposition = "on" if "/" in operation.subject else "of"
+    operation.collection = operation.input.get("collection", "")
     return operation
 
 

@@ -60,6 +60,28 @@ def test_live_updates_keep_what_the_reader_opened(page, site):
     expect(account.locator(".menu-list")).to_be_visible()
 
 
+def test_progress_moves_and_typed_text_stays_in_updates(page):
+    page.goto("/operations/")
+    page.evaluate(
+        """() => {
+          const box = document.createElement("div");
+          box.id = "probe";
+          box.innerHTML = '<progress max="100" value="10"></progress><input type="text" value="old">';
+          document.querySelector("main").append(box);
+        }"""
+    )
+    page.locator("#probe input").fill("typed")
+    page.evaluate(
+        """() => htmx.swap(
+          "#probe",
+          '<progress max="100" value="60"></progress><input type="text" value="new">',
+          { swapStyle: "morph" },
+          { contextElement: document.querySelector("main") })"""
+    )
+    expect(page.locator("#probe progress")).to_have_attribute("value", "60")
+    expect(page.locator("#probe input")).to_have_value("typed")
+
+
 def test_roll_out_and_cancel(page, site):
     page.goto("/targets/local/")
     expect(page.locator("#target-status .status")).to_contain_text(re.compile("Healthy|Unknown|Degraded"))

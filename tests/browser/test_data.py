@@ -287,3 +287,8 @@ def test_export_is_downloaded(page, articles_page):
     lines = download.value.path().read_text().splitlines()
     points = [json.loads(line) for line in lines]
     assert {one["namespace"] for one in points if "id" in one} == {"drafts"}
+    page.get_by_label("Download as").select_option("parquet")
+    expect(page.get_by_label("Vectors")).to_be_hidden()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    assert download.value.path().read_bytes()[:4] == b"PAR1"

@@ -11,7 +11,7 @@
 
   function keepsOwnState(element, name) {
     if (name === "open") return element.nodeName === "DETAILS" || element.nodeName === "DIALOG";
-    if (name === "value" || name === "checked") return true;
+    if (name === "value" || name === "checked") return ["INPUT", "TEXTAREA", "SELECT"].includes(element.nodeName);
     return name === "class" && element.hasAttribute("data-own-class");
   }
 

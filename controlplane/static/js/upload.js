@@ -5,8 +5,11 @@
   const form = document.querySelector("form[data-upload]");
   const download = document.querySelector("form[data-download]");
   if (download) {
-    // Every namespace is asked for by leaving the field out.
-    download.addEventListener("formdata", (event) => { if (!event.formData.get("namespace")) event.formData.delete("namespace"); });
+    // Every namespace is asked for by leaving the field out; Parquet has one form of vectors alone.
+    download.addEventListener("formdata", (event) => {
+      if (!event.formData.get("namespace")) event.formData.delete("namespace");
+      if (event.formData.get("format") === "parquet") event.formData.delete("vectors");
+    });
   }
   if (!form) return;
   const PART = 4 * 1024 * 1024, TRIES = 5, KEEP = "aindus-upload:" + form.dataset.key;
