@@ -18,7 +18,7 @@ from aindusdb_client import (
     Point,
     RateLimitedError,
 )
-from tests.clients.failing import Failing, ok, problem
+from tests.clients.failing import INFO, Failing, ok, problem
 from tests.clients.test_retries import Noted
 
 ROWS = np.random.default_rng(5).normal(size=(1200, 4)).astype(np.float32)
@@ -64,6 +64,18 @@ def test_exports_as_points(filled):
     buffer = io.BytesIO()
     assert filled.export_to(buffer, after=("odd", "1190")).points == 4
     assert len(buffer.getvalue().splitlines()) == 4
+
+
+def test_vectors_of_bits(client, name):
+    """Given and exported as packed bytes, fetched as lists."""
+    docs = client.collection_create(name, 12, metric="hamming", auto_index=False)
+    rows = np.random.default_rng(1).integers(0, 2, (20, 12))
+    packed = [np.packbits(row).tobytes() for row in rows]
+    docs.upsert((f"{at:02}", vector) for at, vector in enumerate(packed))
+    assert docs.fetch(["03"]).points[0].vector == rows[3].tolist()
+    assert docs.query(packed[5], top_k=1).matches[0].score == 0
+    assert [point.vector for point in docs.export()] == packed
+    assert next(docs.export(vectors="list")).vector == rows[0].tolist()
 
 
 def test_places_of_the_server_s_own(filled):
@@ -188,11 +200,11 @@ def test_an_export_that_breaks_off_is_gone_on_with(failing, away):
         "reset",
         (200, line(4) + summary(points=1, checksum="0" * 16, after=["å", "3"]), {}),
     ]
-    failing.script = list(script)
+    failing.script = [ok(INFO), *script]
     assert [point.id for point in away.export()] == ["1", "2", "3", "4"]
     after = [path.partition("after_id=")[2] for _, path, _ in failing.asked]
-    assert after == ["", "", "2", "3", "3"]
-    assert "after_namespace=%C3%A5" in failing.asked[2][1]
+    assert after == ["", "", "", "2", "3", "3"]
+    assert "after_namespace=%C3%A5" in failing.asked[3][1]
     failing.script, buffer = list(script), io.BytesIO()
     assert away.export_to(buffer) == Exported(4, None)
     assert buffer.getvalue() == b"".join(map(line, range(1, 5)))
@@ -205,7 +217,7 @@ def test_an_export_that_breaks_off_is_gone_on_with(failing, away):
 def test_an_export_that_gets_nowhere_ends(failing, away):
     failing.script = ["cut"] * 9
     with pytest.raises(NoAnswerError):
-        list(away.export())
+        list(away.export(vectors="none"))
     assert len(failing.asked) == 5
     failing.script = [problem(429)] * 9
     with pytest.raises(RateLimitedError):

@@ -163,14 +163,15 @@ def _part(
         yield line, Exported(told["points"], told["checksum"])
 
 
-def point_of_line(line: bytes) -> Point:
-    """A point of an export, its vector as a list."""
+def point_of_line(line: bytes, *, bits: bool) -> Point:
+    """A point of an export, its vector as a list, of bits as bytes."""
     try:
         found = json.loads(line)
         packed = found.get("vector_b64")
         vector = found.get("vector")
         if packed is not None:
-            vector = [number for (number,) in struct.iter_unpack("<f", base64.b64decode(packed))]
+            data = base64.b64decode(packed)
+            vector = data if bits else [number for (number,) in struct.iter_unpack("<f", data)]
         return Point(found["id"], vector, found.get("content"), found.get("metadata"), found["namespace"])
     except (ValueError, KeyError, struct.error) as error:
         raise UnexpectedAnswerError(f"This is no line of an export: {line[:100]!r}") from error

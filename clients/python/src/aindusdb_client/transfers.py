@@ -15,6 +15,8 @@ from aindusdb_client.progress import Meter, Progress
 from aindusdb_client.streaming import Source
 from aindusdb_client.transport import encoded, given
 
+# Of vectors of bits, which travel packed.
+BIT_METRICS = ("hamming", "jaccard")
 Format = Literal["ndjson", "parquet"]
 
 
@@ -138,12 +140,13 @@ class Transfers(Points):
         """All points in the order of namespace and id, as they come.
 
         `after` (namespace, id) begins behind a point. A stream that breaks off is gone on with behind the
-        last point that came.
+        last point that came. Vectors are lists of numbers, of packed bits bytes.
         """
         query = export_query(namespace=namespace, filter=filter, vectors=vectors)
+        bits = vectors == "b64" and self._call(endpoints.COLLECTIONS_GET)["metric"] in BIT_METRICS
         for line in streaming.export_lines(self._transport, self.name, query, after):
             if isinstance(line, bytes):
-                yield streaming.point_of_line(line)
+                yield streaming.point_of_line(line, bits=bits)
 
     @calls(endpoints.EXPORT, after=("after_namespace", "after_id"))
     def export_to(
