@@ -154,16 +154,21 @@ def job_get(public_id: str) -> dict:
         return with_progress(connection, row)
 
 
+def id_after(prefix: str, cursor: str) -> uuid.UUID:
+    """The id that a list goes on after; InvalidError when the cursor is none of ours."""
+    try:
+        return ids.decode(prefix, cursor)
+    except ValueError:
+        raise InvalidError(
+            "This is no cursor of a former answer.", code="invalid_cursor", field="cursor"
+        ) from None
+
+
 def job_list(*, limit: int, after: str = "") -> tuple[list[dict], str | None]:
     """Jobs, the newest first, and the id to go on after."""
     condition, parameters = "", []
     if after:
-        try:
-            parameters.append(ids.decode("job", after))
-        except ValueError:
-            raise InvalidError(
-                "This is no cursor of a former answer.", code="invalid_cursor", field="cursor"
-            ) from None
+        parameters.append(id_after("job", after))
         condition = "WHERE j.id < %s"
     with database.pool().connection() as connection:
         rows = connection.db.execute(

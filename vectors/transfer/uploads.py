@@ -15,6 +15,7 @@ from psycopg import errors as pg_errors
 from controlplane import ids
 from controlplane.errors import ConflictError, InvalidError, NotFoundError, TooLargeError
 from vectors import bodies, collections, database
+from vectors.jobs import records
 
 PART_BYTES = 2**20
 EXPIRE_SECONDS = 60.0
@@ -90,12 +91,7 @@ def upload_list(*, name: str, limit: int, after: str = "") -> tuple[list[dict], 
     collection = collections.collection_get(name)
     condition, parameters = "", [collection.id]
     if after:
-        try:
-            parameters.append(ids.decode("upl", after))
-        except ValueError:
-            raise InvalidError(
-                "This is no cursor of a former answer.", code="invalid_cursor", field="cursor"
-            ) from None
+        parameters.append(records.id_after("upl", after))
         condition = "AND u.id < %s"
     with database.pool().connection() as connection:
         rows = connection.db.execute(
