@@ -90,6 +90,20 @@ class Drift:
     actual: Any
 
 
+@dataclass(frozen=True)
+class ClusterAccess:
+    """How to reach a cluster's API server.
+
+    `certificate_authority` is PEM (empty: the system's roots). `credentials` holds `token`, or
+    `client_certificate` and `client_key` as PEM. `expires_at` is RFC 3339, empty when they do not expire.
+    """
+
+    server: str
+    certificate_authority: str = ""
+    credentials: Secret = field(default_factory=lambda: Secret({}))
+    expires_at: str = ""
+
+
 @runtime_checkable
 class Provider(Protocol):
     """Everything is idempotent: the same target and token give one result however often it is called.

@@ -1,0 +1,175 @@
+"""The protocol of runtimes whose platform keeps replicas itself: a Kubernetes cluster, however it was made.
+
+The control plane says what should run, as revisions of one workload; the cluster starts, replaces and
+watches the pods. Every method is declarative and idempotent, so that a step may be repeated after a kill.
+Methods take a `Workload` and answer the frozen dataclasses below; they raise `deployments.errors`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
+
+from deployments.providers.base import Change, ClusterAccess, Drift, Problem, Progress, Secret
+from deployments.runtimes.base import LogLine
+
+STABLE, CANARY = "stable", "canary"
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One release among those that run side by side. `weight` is its share of requests in per cent."""
+
+    role: str  # stable | canary
+    release: str
+    number: int
+    image: str
+    config: Mapping[str, Any]
+    replicas: int
+    weight: int
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What should run on a cluster: the target, its spec (validated by its provider), and its revisions.
+
+    `secrets` holds database_url, redis_url and jwt_secret. `owner` is what our objects are labelled with.
+    `restarted_at` changes to make the cluster replace every pod. `ignored` are the drifts left alone,
+    `<kind>/<name>#<field path>`.
+    """
+
+    target_id: str
+    target_name: str
+    region: str
+    provider: str
+    spec: Mapping[str, Any]
+    access: ClusterAccess
+    secrets: Secret
+    revisions: tuple[Revision, ...]
+    restarted_at: str = ""
+    ignored: frozenset[str] = frozenset()
+
+    @property
+    def owner(self) -> str:
+        return self.target_id
+
+
+@dataclass(frozen=True)
+class PodProblem:
+    """Why a pod does not serve, in plain words, with the cluster's own text.
+
+    `code` is one of image_pull, crash_loop, unschedulable, quota, admission, config, probe, evicted,
+    out_of_memory.
+    """
+
+    code: str
+    message: str
+    remedy: str
+    event: str = ""
+
+
+@dataclass(frozen=True)
+class Pod:
+    """One pod as the cluster tells it now."""
+
+    name: str
+    uid: str
+    role: str  # stable | canary
+    release: str
+    phase: str  # pending | running | ready | terminating | failed
+    host: str = ""
+    node: str = ""
+    restarts: int = 0
+    started_at: datetime | None = None
+    problem: PodProblem | None = None
+
+
+@dataclass(frozen=True)
+class RevisionStatus:
+    """How far a revision is, in pods; `settled` when all that is desired is ready and nothing else runs."""
+
+    role: str
+    release: str
+    desired: int
+    updated: int
+    ready: int
+    settled: bool
+    problem: PodProblem | None = None
+
+
+@dataclass(frozen=True)
+class WorkloadStatus:
+    """The workload as the cluster tells it now; no revisions when nothing of it exists."""
+
+    revisions: tuple[RevisionStatus, ...]
+    pods: tuple[Pod, ...]
+    weights: Mapping[str, int] = field(default_factory=dict)
+    routing: str = "replicas"  # istio | gateway | replicas: what splits the traffic
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One object to apply. `document` may hold secrets; `redacted` never does."""
+
+    document: Mapping[str, Any]
+    redacted: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """`<kind>/<namespace>/<name>`, the namespace empty where there is none."""
+        meta = self.document["metadata"]
+        return f"{self.document['kind']}/{meta.get('namespace', '')}/{meta['name']}"
+
+
+@runtime_checkable
+class WorkloadRuntime(Protocol):
+    """What a cluster does for a target.
+
+    - `preflight` finds what would stop or endanger the workload before anything is applied.
+    - `render` is deterministic: the same workload gives the same bytes. Nothing is read from the cluster
+      but the capabilities remembered in `workload.spec["capabilities"]`.
+    - `diff` compares by the cluster's own dry run; `apply` by server-side apply with our field manager, and
+      raises `Conflict` that names the other manager; it prunes what our inventory holds and `render` no
+      more does.
+    - `migrate` runs a release's schema migration as a job: called again while it answers `pending`.
+    - `route` changes the weights alone; `status` is one cheap read. `delete` is called again while it answers
+      `pending`, and removes only what our inventory holds.
+    - `request` sends an HTTP request to a pod (or to the service when `pod` is empty) by way of the cluster.
+    """
+
+    name: str
+
+    def validate(self, image: str, config: Mapping[str, Any]) -> list[Problem]: ...
+    def schema(self, image: str) -> str: ...
+    def preflight(self, workload: Workload) -> list[Problem]: ...
+    def render(self, workload: Workload) -> tuple[Manifest, ...]: ...
+    def diff(self, workload: Workload) -> tuple[Change, ...]: ...
+    def apply(self, workload: Workload) -> tuple[Change, ...]: ...
+    def migrate(self, workload: Workload, release: str) -> Progress: ...
+    def status(self, workload: Workload) -> WorkloadStatus: ...
+    def route(self, workload: Workload) -> None: ...
+    def delete(self, workload: Workload) -> Progress: ...
+    def drift(self, workload: Workload) -> list[Drift]: ...
+    def logs(
+        self,
+        workload: Workload,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        search: str = "",
+        level: str = "",
+        cursor: str = "",
+        limit: int = 500,
+        previous: bool = False,
+    ) -> Iterator[LogLine]: ...
+    def request(
+        self,
+        workload: Workload,
+        method: str,
+        path: str,
+        *,
+        pod: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout_seconds: float = 10.0,
+    ) -> tuple[int, Mapping[str, str], bytes]: ...
