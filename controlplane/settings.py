@@ -393,6 +393,13 @@ else:
             doc="Days that metrics at 1 h resolution and changes of health are kept.",
         ),
     }
+    COST_UPLOAD_BYTES = env.integer(
+        "AINDUS_COST_UPLOAD_BYTES",
+        16 * 2**30,
+        least=1,
+        most=2**50,
+        doc="Largest file of costs that is uploaded.",
+    )
     # How often the gateway reads anew which replicas are ready.
     GATEWAY_REFRESH_SECONDS = 1
     # What beat sends, and how often in seconds. A message that waited longer than `expires` is dropped.
