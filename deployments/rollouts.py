@@ -20,7 +20,8 @@ from worker.services import operation_cancel, operation_wake
 def _held(rollout: Rollout):
     """(rollout, operation) as they are, kept so until the transaction ends; ConflictError when it is over."""
     with transaction.atomic():
-        operation = Operation.objects.select_for_update(no_key=True).filter(pk=rollout.operation).first()
+        rows = Operation.objects.select_for_update(no_key=True)
+        operation = rows.filter(pk=rollout.operation).first() if rollout.operation else None
         held = Rollout.objects.select_related("target__project").get(pk=rollout.pk)
         if operation is None or operation.is_finished or held.finished_at is not None:
             raise ConflictError(f"This rollout has ended already ({held.status}).", code="rollout_finished")
