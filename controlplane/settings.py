@@ -218,6 +218,7 @@ else:
         "controlplane",
         "worker",
         "deployments",
+        "costs",
         "vectors",
     ]
     MIDDLEWARE = [

@@ -26,6 +26,7 @@ from deployments.models import (
     Target,
     TargetStatus,
 )
+from deployments.reaching import Way, way_of
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Backend:
     """A replica as the gateway sees it; in-flight counts and ejection are this process's own."""
 
     replica_id: str
-    url: str
+    way: Way | None
     status: str
     reason: str
     release_id: str = ""
@@ -121,6 +122,10 @@ class Entry:
         if tried and all(one.replica_id in tried for one in mine):
             return ready
         return mine or ready
+
+
+def _is_same_place(before: Way | None, now: Way | None) -> bool:
+    return (before.url if before else "") == (now.url if now else "")
 
 
 def no_replica(entry: Entry) -> UnavailableError:
@@ -232,7 +237,7 @@ class Table:
             found[replica.target_id]["replicas"].append(
                 (
                     replica.pk,
-                    replica.url if replica.port else "",
+                    way_of(replica) if replica.port else None,
                     replica.status,
                     replica.reason,
                     replica.release_id,
@@ -253,11 +258,12 @@ class Table:
             setattr(entry, name, row[name])
         entry.canary, entry.weight = row["canary"]
         known, entry.backends = entry.backends, {}
-        for replica_id, url, status, reason, release_id in row["replicas"]:
+        for replica_id, way, status, reason, release_id in row["replicas"]:
             backend = known.get(replica_id)
-            if backend is None or backend.url != url:
-                backend = Backend(replica_id, url, status, reason, release_id)
-            backend.status, backend.reason = status, reason
+            if backend is None or not _is_same_place(backend.way, way):
+                backend = Backend(replica_id, way, status, reason, release_id)
+            # The credentials of a way are renewed now and then.
+            backend.way, backend.status, backend.reason = way, status, reason
             entry.backends[replica_id] = backend
         entry.read_at = time.monotonic()
 

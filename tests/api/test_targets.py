@@ -179,7 +179,6 @@ def test_rollout_by_release_or_image(operator, world):
             "config.env.AINDUS_TRANSFER_PATHS",
         ),
         ({"release": "v1", "strategy": "blue"}, "strategy"),
-        ({"release": "v1", "strategy": "canary"}, "release"),
         ({"release": "v1", "steps": []}, "steps"),
         ({"image": "a:1", "strategy": "canary", "steps": [20, 10]}, "steps"),
         ({"image": "a:1", "strategy": "canary", "gates": {"recall": {"max": 1}}}, "gates.recall.max"),
