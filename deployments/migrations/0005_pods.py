@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('deployments', '0003_metric_refusals'),
+        ('deployments', '0004_canary'),
     ]
 
     operations = [
