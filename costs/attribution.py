@@ -17,7 +17,7 @@ TAGS = {
 
 
 def expressions(project) -> tuple[dict[str, str], dict]:
-    """({target, collection, namespace: SQL over a record `r`}, parameters); each SQL gives text, never NULL."""
+    """({target, collection, namespace: SQL over a record `r`}, parameters); the SQL never gives NULL."""
     names: dict[str, str] = {}
     for target in Target.objects.filter(project=project).order_by("pk"):
         names[target.pk] = target.pk

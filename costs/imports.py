@@ -44,7 +44,7 @@ def cost_source_find(project, reference: str) -> CostSource:
 
 
 def upload_source(*, project, name: str, created_by: str) -> CostSource:
-    """The source of uploads of this name, made when there is none; ConflictError when it is none of uploads."""
+    """The source of uploads of this name, made if there is none; ConflictError if it is no such one."""
     try:
         source_name_validator(name)
     except ValidationError as error:

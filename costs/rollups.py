@@ -46,8 +46,9 @@ def roll_up(load: CostLoad) -> None:
             [load.pk],
         )
         cursor.execute(
-            f"INSERT INTO costs_tag (key, value, {columns}) SELECT tag.key, tag.value, load_id, day, {by_tag},"
-            f" {', '.join(ATTRIBUTION)}, {sums}, sum(records)"
+            f"INSERT INTO costs_tag (key, value, {columns})"
+            f" SELECT tag.key, tag.value, load_id, day, {by_tag}, {', '.join(ATTRIBUTION)},"
+            f" {sums}, sum(records)"
             " FROM costs_grouped, jsonb_each_text(tags) AS tag(key, value)"
             f" WHERE jsonb_typeof(tags) = 'object' AND tag.value IS NOT NULL"
             f" GROUP BY tag.key, tag.value, load_id, day, {kept}, {', '.join(ATTRIBUTION)}"

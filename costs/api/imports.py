@@ -76,8 +76,8 @@ class CostUploadQuery(StrictSerializer):
     source = serializers.CharField(
         required=False,
         max_length=80,
-        help_text="What the records are kept under; the file's name by default. What a source gave of a billing"
-        " month before is replaced.",
+        help_text="What the records are kept under; the file's name by default. What a source gave of a"
+        " billing month before is replaced.",
     )
     on_error = serializers.ChoiceField(
         choices=OnError.choices,
@@ -112,8 +112,8 @@ class CostImportsView(ApiView):
     def post(self, request):
         """The body is the file: CSV, CSV.gz or Parquet of FOCUS 1.0 to 1.3, of any size.
 
-        It is stored as it comes, then imported by the operation; `input.import` is the import's id. The same file
-        sent again replaces itself.
+        It is stored as it comes, then imported by the operation; `input.import` is the import's id. The same
+        file sent again replaces itself.
         """
         _, operation = imports.cost_import_receive(
             project=self.project,

@@ -107,9 +107,7 @@ def blocks(stream, names: list[str], byte: int, line: int) -> Iterator[Block]:
         data = rest + data
         cut = len(data) if at_end else last_row_end(data)
         if len(data) - cut > 8 * BLOCK_BYTES:
-            raise UnreadableFileError(
-                f"The row that begins at line {line} never ends: a quote is not closed."
-            )
+            raise UnreadableFileError(f"The row at line {line} never ends: a quote is not closed.")
         rest = data[cut:]
         if data[:cut].strip():
             block = _block(data[:cut], names, line)

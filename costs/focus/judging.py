@@ -24,7 +24,7 @@ _FOLDED = {name.lower(): name for name in BY_NAME} | {old.lower(): new for old, 
 
 
 class Mapping:
-    """Which column of a file is which of FOCUS 1.2, and which are none; UnreadableFileError when some lack."""
+    """Which column of a file is which of FOCUS 1.2, and which are none; UnreadableFileError if some lack."""
 
     def __init__(self, names: list[str]):
         self.of: dict[str, str] = {}
@@ -53,7 +53,7 @@ class Mapping:
 
 
 class Judged:
-    """Good rows in FOCUS columns, as text for COPY, with `billing_period`; and what is wrong with the others."""
+    """Good rows in FOCUS columns, as text for COPY, with `billing_period`; what is wrong with the others."""
 
     def __init__(self, table: pa.Table, problems: list[Problem]):
         self.table, self.problems = table, problems

@@ -17,7 +17,7 @@ BATCH_ROWS = 50_000
 
 @dataclass
 class Batch:
-    """Rows as they stand in the file; `place` is where the next ones begin, `share` (0 to 1) how far that is."""
+    """Rows as they stand in the file; the next ones begin at `place`, `share` (0 to 1) is how far that is."""
 
     table: pa.Table
     line_of: Callable[[int], int]

@@ -67,8 +67,8 @@ class ImportCosts(OperationHandler):
             first = problems["first"][0]
             where = f"line {first['line']}" + (f", column {first['column']}" if first["column"] else "")
             return Fail(
-                f"{problems['rows']:,} rows are broken, so nothing was imported. The first is in {first['file']},"
-                f" {where}: {first['reason']}.",
+                f"{problems['rows']:,} rows are broken, so nothing was imported. The first is in"
+                f" {first['file']}, {where}: {first['reason']}.",
                 code="broken_rows",
                 remedy="Mend the rows that the import lists, or import with on_error=skip to leave them out.",
             )
