@@ -304,6 +304,7 @@ else:
         "ENUM_NAME_OVERRIDES": {
             "Role": "controlplane.models.Role",
             "TargetRole": "deployments.api.serializers.ROLES",
+            "RevisionRole": "deployments.api.observed.REVISION_ROLES",
             "OperationStatus": "worker.models.Status",
             "TargetStatus": "deployments.models.TargetStatus",
             "Health": "deployments.models.Health",
