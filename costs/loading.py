@@ -25,6 +25,13 @@ def copy_rows(table: pa.Table, load_ids: dict[str, int]) -> None:
         copy_to(load_name(load_ids[period]), part, load_ids[period])
 
 
+def copy_sums(sums: pa.Table, load_ids: dict[str, int]) -> None:
+    """Write the sums of a batch, from which its loads' roll-ups are made; in the caller's transaction."""
+    for period in periods_of(sums):
+        part = sums.filter(pc.equal(sums.column(PERIOD), period)).drop_columns([PERIOD])
+        copy_to("costs_partial", part, load_ids[period])
+
+
 def copy_to(name: str, table: pa.Table, load_id: int) -> None:
     """Write judged rows to a table; columns without any value are left to their default, NULL."""
     table = table.select([one for one in table.column_names if table.column(one).null_count < len(table)])

@@ -15,6 +15,7 @@ from controlplane.errors import ConflictError
 from costs import records, rollups
 from costs.focus.problems import Problems, UnreadableFileError
 from costs.models import CostFilePart, CostImport, CostLoad, ImportStatus, OnError
+from costs.records import DIMENSIONS
 from worker.handlers import OperationHandler, operation
 from worker.outcomes import Cancelled, Done, Fail, Next, Outcome, Wait
 
@@ -76,11 +77,14 @@ class ImportCosts(OperationHandler):
 
     def roll_up(self) -> Outcome:
         done = self.state.setdefault("rolled_up", [])
+        until = time.monotonic() + STEP_SECONDS
         for load in self._loads():
-            if load.pk not in done:
-                rollups.roll_up(load)
-                done.append(load.pk)
-                return Wait(0, percent=min(99, int(100 * len(done) / max(1, len(self.state["loads"])))))
+            if load.pk in done:
+                continue
+            rollups.roll_up(load)
+            done.append(load.pk)
+            if time.monotonic() > until and len(done) < len(self.state["loads"]):
+                return Wait(0, percent=min(99, int(100 * len(done) / len(self.state["loads"]))))
         return Next(self.publish, "Sums made")
 
     def publish(self) -> Outcome:
@@ -152,24 +156,24 @@ class ImportCosts(OperationHandler):
 
     def _load_some(self, file, until: float) -> float:
         """Read on until the time is up; how much of the file (0 to 1) has been read."""
-        from costs.files import StoredFile
-        from costs.focus.judging import Mapping, judge
-        from costs.focus.reading import batches
+        from costs.files import commit_lazily
+        from costs.focus.ahead import judged_ahead
 
-        for batch in batches(StoredFile(file), file.format, file.bytes, self.state["place"]):
-            judged = judge(batch.table, Mapping(batch.table.column_names), batch.line_of)
-            problems = Problems(**self.state["problems"])
-            problems.add(file.name, sorted(batch.problems + judged.problems, key=lambda one: one.line))
-            self.state["problems"] = {"rows": problems.rows, "first": problems.first}
-            self.state["place"] = batch.place
-            with transaction.atomic():
-                self._store(judged.table)
-                self.remember(**self.state)
-            if time.monotonic() > until:
-                return min(batch.share, 0.999)
+        with judged_ahead(file, self.state["place"], DIMENSIONS) as found:
+            for batch, judged, sums in found:
+                problems = Problems(**self.state["problems"])
+                problems.add(file.name, sorted(batch.problems + judged.problems, key=lambda one: one.line))
+                self.state["problems"] = {"rows": problems.rows, "first": problems.first}
+                self.state["place"] = batch.place
+                with transaction.atomic():
+                    commit_lazily()
+                    self._store(judged.table, sums)
+                    self.remember(**self.state)
+                if time.monotonic() > until:
+                    return min(batch.share, 0.999)
         return 1.0
 
-    def _store(self, table) -> None:
+    def _store(self, table, sums) -> None:
         from costs import loading
 
         problems = self.state["problems"]
@@ -186,6 +190,7 @@ class ImportCosts(OperationHandler):
                     records.load_table_create(load)
                     loads[period] = load.pk
             loading.copy_rows(table, loads)
+            loading.copy_sums(sums, loads)
             for period, count in loading.counts_of(table).items():
                 CostLoad.objects.filter(pk=loads[period]).update(rows=F("rows") + count)
         self._update(rows=rows, rejected=problems["rows"], problems=problems["first"])

@@ -67,6 +67,11 @@ ROWS = {
     ("GET", "targets/{target.name}/health"): (VIEW, None),
     ("GET", "targets/{target.name}/metrics"): (VIEW, None),
     ("GET", "targets/{target.name}/logs"): (VIEW, None),
+    ("GET", "costs/report"): (VIEW, None),
+    ("GET", "costs/comparison"): (VIEW, None),
+    ("GET", "costs/forecast"): (VIEW, None),
+    ("GET", "costs/anomalies"): (VIEW, None),
+    ("GET", "costs/records"): (VIEW, None),
     ("GET", "costs/imports"): (VIEW, None),
     ("POST", "costs/imports"): (OPERATE, None),
     ("GET", "costs/imports/{cost_import}"): (VIEW, None),
@@ -92,6 +97,11 @@ SHARED = {
     "releases",
     "costs/exchange-rates",
     "costs/imports",
+    "costs/report",
+    "costs/comparison",
+    "costs/forecast",
+    "costs/anomalies",
+    "costs/records",
 }
 ADDRESS_OF = {
     "project": "{project.name}",
