@@ -372,6 +372,20 @@ else:
         most=3600,
         doc="How long a new replica may take to become ready before its release is taken back.",
     )
+    WORKLOAD_READY_SECONDS = env.integer(
+        "AINDUS_WORKLOAD_READY_SECONDS",
+        600,
+        least=5,
+        most=86_400,
+        doc="How long a cluster's pods may make no progress before their release is taken back.",
+    )
+    WORKLOAD_UNSCHEDULABLE_SECONDS = env.integer(
+        "AINDUS_WORKLOAD_UNSCHEDULABLE_SECONDS",
+        120,
+        least=1,
+        most=86_400,
+        doc="How long pods may wait for a node, which an autoscaler may be adding.",
+    )
     REPLICA_STOP_SECONDS = env.integer(
         "AINDUS_REPLICA_STOP_SECONDS",
         8,

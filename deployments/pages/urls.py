@@ -63,6 +63,10 @@ urlpatterns = [
     path("operations/<str:operation_id>/cancel/", operations.cancel, name="operation-cancel"),
     path("operations/<str:operation_id>/retry/", operations.retry, name="operation-retry"),
     path("rollouts/<str:rollout_id>/", rollouts.rollout, name="rollout"),
+    *[
+        path(f"rollouts/<str:rollout_id>/{verb}/", rollouts.control, {"verb": verb}, name=f"rollout-{verb}")
+        for verb in rollouts.CONTROLS
+    ],
     path("targets/<str:name>/", targets.target, name="target"),
     path("targets/<str:name>/status/", targets.status, name="target-status"),
     path("targets/<str:name>/operations/", targets.operations, name="target-operations"),
