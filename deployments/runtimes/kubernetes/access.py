@@ -29,7 +29,7 @@ USER_FIELDS = frozenset({"token", "client-certificate-data", "client-key-data", 
 USER_REFUSED = {
     "exec": "it would run a program on the worker; make a token for a service account instead "
     "(kubectl create token)",
-    "auth-provider": "it runs code of the client, and was removed from Kubernetes; use a service account's token",
+    "auth-provider": "it was removed from Kubernetes; use a service account's token",
     "tokenFile": "it names a file of your machine; give the token itself",
     "client-certificate": "it names a file of your machine; use `kubectl config view --flatten --raw`",
     "client-key": "it names a file of your machine; use `kubectl config view --flatten --raw`",
@@ -70,7 +70,9 @@ def _check(values: Mapping[str, Any], allowed: frozenset, refused: Mapping[str, 
         if field in allowed or value in (None, False, "", [], {}):
             continue
         reason = refused.get(field, "this field is not known here")
-        raise _refuse(f"`{field}` of the {part} is refused: {reason}.", "Take the field out of the kubeconfig.")
+        raise _refuse(
+            f"`{field}` of the {part} is refused: {reason}.", "Take the field out of the kubeconfig."
+        )
 
 
 def _pem(values: Mapping[str, Any], field: str) -> str:
@@ -87,7 +89,7 @@ def _pem(values: Mapping[str, Any], field: str) -> str:
 
 
 def checked_server(server: Any) -> str:
-    """The address of an API server; Invalid unless it is https and nothing but scheme, host, port and path."""
+    """The address of an API server; Invalid unless it is https with host, port and path alone."""
     text = server if isinstance(server, str) else ""
     try:
         parts = urlsplit(text)
@@ -95,7 +97,9 @@ def checked_server(server: Any) -> str:
     except ValueError:
         parts, port = urlsplit(""), None
     if parts.scheme == "http":
-        raise _refuse("The server's address is http: secrets would be sent in the open.", "Use its https address.")
+        raise _refuse(
+            "The server's address is http: secrets would be sent in the open.", "Use its https address."
+        )
     plain = not (parts.username or parts.password or parts.query or parts.fragment)
     if parts.scheme != "https" or not parts.hostname or not plain or port == 0:
         raise _refuse(f"{text[:200]!r} is not the https address of an API server.")
@@ -110,15 +114,19 @@ def kubeconfig_access(text: str, context: str = "") -> tuple[ClusterAccess, dict
     if len(text.encode()) > LONGEST_BYTES:
         raise _refuse(f"The kubeconfig is larger than {LONGEST_BYTES // 1024} KiB.")
     try:
-        config = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        config = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         raise _refuse("The kubeconfig is not valid YAML.", "Paste it whole, with its indentation.") from None
     if not isinstance(config, dict) or config.get("kind", "Config") != "Config":
-        raise _refuse("This is not a kubeconfig.", "Give the output of kubectl config view --flatten --minify --raw.")
+        raise _refuse(
+            "This is not a kubeconfig.", "Give the output of kubectl config view --flatten --minify --raw."
+        )
     name = context or config.get("current-context") or ""
     if not name:
         known = [str(one.get("name")) for one in config.get("contexts") or [] if isinstance(one, dict)]
-        raise _refuse("The kubeconfig has no current-context.", f"Name one of its contexts: {', '.join(known)}.")
+        raise _refuse(
+            "The kubeconfig has no current-context.", f"Name one of its contexts: {', '.join(known)}."
+        )
     chosen = _named(config, "contexts", name, "context")
     cluster = _named(config, "clusters", chosen.get("cluster"), "cluster")
     user = _named(config, "users", chosen.get("user"), "user")

@@ -13,12 +13,12 @@ from deployments.errors import Conflict
 from deployments.providers.base import PENDING, SUCCEEDED, Change, Drift, Problem, Progress
 from deployments.runtimes.kubernetes.client import FIELD_MANAGER, ClusterClient, FieldConflict
 from deployments.runtimes.kubernetes.fields import asked_for, differences, flat, owned, shown, without
-from deployments.runtimes.kubernetes.kinds import Kind, kind_at, kind_named, kind_of
+from deployments.runtimes.kubernetes.kinds import kind_at, kind_named, kind_of
 from deployments.runtimes.kubernetes.manifests.place import OWNER_LABEL, Place
 from deployments.runtimes.workload import Manifest
 
 AT_ONCE = 6
-# What holds the number of pods while an autoscaler decides it: a manager of its own, so that it may be taken away.
+# Holds the number of pods while an autoscaler decides it: a manager of its own, so that it may be taken away.
 REPLICAS_MANAGER = f"{FIELD_MANAGER}-replicas"
 HANDED_OVER = (REPLICAS_MANAGER, "kube-controller-manager")
 # What every namespace has by itself, or what makes others that are looked at.
@@ -88,7 +88,9 @@ class Applier:
             whose = f"belongs to the target {owner}" if owner else "was not made by us"
             remedy = "Choose another namespace."
             if kind == "Namespace" and not owner:
-                remedy = "Choose another namespace, or switch `create_namespace` off to use this one as it is."
+                remedy = (
+                    "Choose another namespace, or switch `create_namespace` off to use this one as it is."
+                )
             problems.append(
                 Problem(
                     "spec.namespace",
@@ -236,66 +238,94 @@ class Applier:
 
     # Removing
 
-    def delete(self, *, with_claims: bool = False) -> Progress:
-        """Remove all of the inventory, the namespace last and only when nobody else has anything in it."""
+    def delete(self) -> Progress:
+        """Remove all of the inventory, the namespace last and only when nothing else is in it.
+
+        Called again while it answers `pending`.
+        """
         spaces = kind_named("Namespace")
         space = self.client.get(spaces, self.place.namespace)
-        if space is None or space["metadata"].get("deletionTimestamp"):
-            if space is None:
-                return Progress(SUCCEEDED, message="Nothing is left of it.", percent=100)
-            return Progress(PENDING, message=f"the namespace {self.place.namespace} to be removed")
+        if space is None:
+            return Progress(SUCCEEDED, message="Nothing is left of it.", percent=100)
+        gone = Progress(PENDING, message=f"the namespace {self.place.namespace} to be removed", percent=99)
+        if space["metadata"].get("deletionTimestamp"):
+            return gone
         keys = self.inventory()
-        left = []
-        for key, live in zip(keys, self._live(keys), strict=True):
-            if live is None or not self.is_ours(live) or key[1] == "Namespace":
-                continue
-            left.append(key)
-            self._delete(key, live)
-        if with_claims and not left:
-            left += self._claims()
+        left = self._delete_all(keys)
         if left:
             names = ", ".join(f"{kind} {name}" for _, kind, _, name in left[:3])
             more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-            done = len(keys) - len(left)
-            return Progress(
-                PENDING, message=f"{names}{more} to be removed", percent=int(99 * done / max(len(keys), 1))
-            )
+            percent = int(99 * (len(keys) - len(left)) / max(len(keys), 1))
+            return Progress(PENDING, message=f"{names}{more} to be removed", percent=percent)
+        self._delete_inventory()
+        if not self.is_ours(space) or self._other_parts():
+            return Progress(SUCCEEDED, message="Nothing of it is left.", percent=100)
+        strangers = self.strangers()
+        if strangers:
+            message = f"The namespace {self.place.namespace} stays: it holds {', '.join(strangers[:3])}."
+            return Progress(SUCCEEDED, message=message, percent=100)
+        self.client.delete(spaces, self.place.namespace, uid=space["metadata"].get("uid", ""))
+        return gone
+
+    def remove(self) -> None:
+        """Ask for the end of the inventory and its volumes at once; of the namespace, if it is ours alone."""
+        spaces = kind_named("Namespace")
+        space = self.client.get(spaces, self.place.namespace)
+        if space is None or space["metadata"].get("deletionTimestamp"):
+            return
+        if self.is_ours(space) and not self.strangers():
+            self.client.delete(spaces, self.place.namespace, uid=space["metadata"].get("uid", ""))
+            return
+        self._delete_all(self.inventory())
+        for claim in self.remains():
+            if claim[1] == "PersistentVolumeClaim":
+                self.client.delete(kind_named(claim[1]), claim[3], claim[2])
+        self._delete_inventory()
+
+    def _delete_all(self, keys: Sequence[Key]) -> list[Key]:
+        """Ask for the end of what of these is there, last applied first; gives what is still there."""
+        found = [
+            (key, live)
+            for key, live in zip(keys, self._live(keys), strict=True)
+            if live is not None and self.is_ours(live) and key[1] != "Namespace"
+        ]
+        for key, live in sorted(found, key=lambda pair: -kind_at(pair[0][0], pair[0][1]).order):
+            self._delete(key, live)
+        return [key for key, _ in found]
+
+    def _delete_inventory(self) -> None:
         configs = kind_named("ConfigMap")
         own = self.client.get(configs, self.name, self.place.namespace)
         if own is not None and self.is_ours(own):
             self.client.delete(configs, self.name, self.place.namespace, uid=own["metadata"].get("uid", ""))
-        if not self.is_ours(space):
-            return Progress(SUCCEEDED, message="Nothing of ours is left.", percent=100)
-        others = self._others()
-        if others:
-            return Progress(
-                SUCCEEDED,
-                message=f"The namespace {self.place.namespace} stays: it holds {', '.join(others[:3])}.",
-                percent=100,
-            )
-        self.client.delete(spaces, self.place.namespace, uid=space["metadata"].get("uid", ""))
-        return Progress(PENDING, message=f"the namespace {self.place.namespace} to be removed", percent=99)
 
-    def _claims(self) -> list[Key]:
-        """Volumes that a StatefulSet made: they are labelled as ours, and outlive it."""
-        claims = kind_named("PersistentVolumeClaim")
+    def _other_parts(self) -> bool:
         labels = f"{OWNER_LABEL}={self.place.owner}"
-        found = self.client.list(claims, self.place.namespace, labels=labels)
-        keys = [("v1", claims.name, self.place.namespace, one["metadata"]["name"]) for one in found]
-        for key, live in zip(keys, found, strict=True):
-            self._delete(key, live)
-        return keys
+        configs = self.client.list(kind_named("ConfigMap"), self.place.namespace, labels=labels)
+        return any(
+            one["metadata"]["name"].startswith("aindusdb-inventory-") and one["metadata"]["name"] != self.name
+            for one in configs
+        )
 
-    def _others(self) -> list[str]:
-        """What stands in the namespace beside us, other parts of the target included."""
+    def remains(self) -> list[Key]:
+        """Volumes and pods of ours: they end later than what made them."""
+        labels = f"{OWNER_LABEL}={self.place.owner}"
+        return [
+            ("v1", name, self.place.namespace, one["metadata"]["name"])
+            for name in ("PersistentVolumeClaim", "Pod")
+            for one in self.client.list(kind_named(name), self.place.namespace, labels=labels)
+        ]
+
+    def strangers(self) -> list[str]:
+        """What stands in the namespace and is neither ours nor made by what is ours."""
 
         def of(name: str) -> list[str]:
-            kind: Kind = kind_named(name)
             return [
                 f"{name} {one['metadata']['name']}"
-                for one in self.client.list(kind, self.place.namespace)
-                if one["metadata"]["name"] not in (*NOT_FOREIGN, self.name)
-                and not one["metadata"].get("deletionTimestamp")
+                for one in self.client.list(kind_named(name), self.place.namespace)
+                if not self.is_ours(one)
+                and not one["metadata"].get("ownerReferences")
+                and one["metadata"]["name"] not in NOT_FOREIGN
                 and one.get("type") != "kubernetes.io/service-account-token"
             ]
 
@@ -356,5 +386,3 @@ def _as_created(document: Mapping[str, Any]) -> dict[str, list]:
         for path, value in flat(document).items()
         if path.split(".")[0] not in ("apiVersion", "kind", "metadata")
     }
-
-

@@ -1,7 +1,7 @@
 """Talks to a cluster's API server: the official client's transport, and its answers as our errors.
 
-No redirect is followed and nothing but the API server is called: a pod that answers through the proxy must not
-be able to send the control plane elsewhere.
+No redirect is followed and nothing but the API server is called: a pod that answers through the proxy must
+not be able to send the control plane elsewhere.
 """
 
 import hashlib
@@ -161,7 +161,7 @@ class ClusterClient:
         except ValueError:
             raise Transient(
                 f"{self.server} does not answer as a Kubernetes API server.",
-                remedy="See that the address is the API server's, and no proxy's sign-in page stands before it.",
+                remedy="See that the address is the API server's, and no sign-in page stands before it.",
                 code="not_kubernetes",
             ) from None
 
@@ -213,7 +213,7 @@ class ClusterClient:
         return self.call("POST", kind.path(namespace), body=document, query={"fieldManager": FIELD_MANAGER})
 
     def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:
-        """Ask for the deletion with all that hangs on it; absence is fine, another object of the name is not ours."""
+        """Ask for the deletion with all that hangs on it; absence is fine, another of the name is left."""
         options: dict[str, Any] = {"propagationPolicy": "Foreground"}
         if uid:
             options["preconditions"] = {"uid": uid}
@@ -278,6 +278,8 @@ def error_of(status: int, answer: bytes, *, what: str = "") -> ProviderError:
             remedy="Ask who runs the policy named there; change the spec, or have an exception made.",
             code="admission",
         )
+    if status == 403 and "being terminated" in lower:
+        return Transient(message, remedy="Wait until the namespace is gone; it is tried again by itself.")
     if status == 403:
         return Denied(
             f"The cluster forbids it: {message}",
@@ -296,9 +298,7 @@ def error_of(status: int, answer: bytes, *, what: str = "") -> ProviderError:
             names = ", ".join(sorted(set(owners.values())))
             fields = ", ".join(sorted(owners))
             return FieldConflict(
-                f"{details.get('kind') or 'An object'} {details.get('name', '')}: {names} owns {fields}.".replace(
-                    "  ", " "
-                ),
+                f"{details.get('kind') or 'An object'} {details.get('name') or '?'}: {names} owns {fields}.",
                 fields=owners,
                 remedy=f"Have {names} give the fields up, or take them over by reverting the drift.",
             )

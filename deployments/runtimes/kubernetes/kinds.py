@@ -1,4 +1,4 @@
-"""The kinds of objects we apply or read: where the API server keeps them, and in which order they are applied."""
+"""The kinds of objects we apply or read: where the API server keeps them, and what is applied first."""
 
 from dataclasses import dataclass
 

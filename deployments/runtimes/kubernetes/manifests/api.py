@@ -1,4 +1,4 @@
-"""The vector API itself: secret, configuration, one deployment for each revision, services, autoscaling, budget."""
+"""The vector API itself: secret, configuration, a deployment for each revision, services, scaling."""
 
 from typing import Any
 
@@ -264,5 +264,3 @@ def disruption_budget(place: Place) -> dict:
 def annotations_of(place: Place) -> dict[str, str]:
     """Annotations of the service account: a cloud's identity, say."""
     return pairs(place.spec.get("service_account_annotations") or [])
-
-

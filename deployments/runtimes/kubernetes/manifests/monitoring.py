@@ -1,4 +1,4 @@
-"""Prometheus Operator objects, where the cluster has their kinds: what is scraped, and when to wake somebody."""
+"""Prometheus Operator objects, where the cluster has their kinds: what is scraped, when to wake whom."""
 
 from deployments.runtimes.kubernetes.manifests.place import APP, OWNER_LABEL, Place, pairs
 

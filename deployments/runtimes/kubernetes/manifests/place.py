@@ -44,7 +44,7 @@ class Place:
         return self.spec.get("capabilities") or {}
 
     def has(self, capability: str) -> bool:
-        """Whether the cluster was seen to have this: istio, gateway, prometheus, cert-manager, cnpg, metrics."""
+        """Whether the cluster has this: istio, gateway, prometheus, cert-manager, cnpg, metrics."""
         return bool(self.capabilities.get(capability))
 
     def part(self, name: str) -> Mapping[str, Any]:
@@ -91,7 +91,7 @@ class Place:
         return document | {key: value for key, value in parts.items() if value is not None}
 
     def checksum(self, *names: str) -> str:
-        """Changes with these secrets and tells nothing of them: keyed, so that no weak one can be guessed by it."""
+        """Changes with these secrets and tells nothing: keyed, so that no weak one can be guessed by it."""
         values = [self.secrets.values.get(name, "") for name in names]
         key = self.secrets.values.get("jwt_secret", self.owner).encode()
         return hmac.new(key, json.dumps(values).encode(), hashlib.sha256).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""PostgreSQL with pgvector in the cluster: a CloudNativePG cluster where its operator is, else a StatefulSet."""
+"""PostgreSQL with pgvector in the cluster: by CloudNativePG where its operator is, else a StatefulSet."""
 
 import base64
 from typing import Any
@@ -92,7 +92,7 @@ def _admin_secret(place: Place) -> dict:
 
 
 def resources(place: Place) -> dict:
-    """The server's requests and limits. Memory is not overcommitted: PostgreSQL killed for it loses every session."""
+    """The server's requests and limits. Memory is not overcommitted: a kill for it ends every session."""
     part = place.part("database")
     memory = part.get("memory") or "2Gi"
     return {
@@ -135,7 +135,10 @@ def _stateful_set(place: Place) -> dict:
         "env": [
             {"name": "PGDATA", "value": f"{DATA}/pgdata"},
             {"name": "POSTGRES_PASSWORD_FILE", "value": "/run/secrets/aindusdb-admin/password"},
-            {"name": "POSTGRES_INITDB_ARGS", "value": "--data-checksums --encoding=UTF8 --auth-host=scram-sha-256"},
+            {
+                "name": "POSTGRES_INITDB_ARGS",
+                "value": "--data-checksums --encoding=UTF8 --auth-host=scram-sha-256",
+            },
         ],
         "resources": resources(place),
         "securityContext": container_security(),
@@ -201,13 +204,14 @@ def _probe(period: int, failures: int) -> dict:
 
 
 def _cnpg_service(place: Place) -> dict:
-    """The primary under the same name as with a StatefulSet, so that the URL does not depend on who keeps it."""
+    """The primary under the same name as with a StatefulSet, so the URL does not depend on who keeps it."""
     selector = {"cnpg.io/cluster": POSTGRES, "cnpg.io/instanceRole": "primary"}
-    ports = [
-        {"name": "postgresql", "port": POSTGRES_PORT, "targetPort": POSTGRES_PORT, "protocol": "TCP"}
-    ]
+    ports = [{"name": "postgresql", "port": POSTGRES_PORT, "targetPort": POSTGRES_PORT, "protocol": "TCP"}]
     return place.document(
-        "Service", POSTGRES, component=POSTGRES, spec={"type": "ClusterIP", "selector": selector, "ports": ports}
+        "Service",
+        POSTGRES,
+        component=POSTGRES,
+        spec={"type": "ClusterIP", "selector": selector, "ports": ports},
     )
 
 

@@ -1,4 +1,4 @@
-"""What splits the traffic between revisions: Istio, Gateway API, or the numbers of pods where there is neither."""
+"""What splits the traffic between revisions: Istio, Gateway API, or the numbers of pods without them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -93,7 +93,11 @@ def _istio(place: Place, shares: dict[str, int]) -> list[dict]:
         "route": split,
         "timeout": "60s",
         # Only what was never answered is sent again: a write must not be done twice.
-        "retries": {"attempts": 3, "perTryTimeout": "2s", "retryOn": "connect-failure,refused-stream,reset-before-request"},
+        "retries": {
+            "attempts": 3,
+            "perTryTimeout": "2s",
+            "retryOn": "connect-failure,refused-stream,reset-before-request",
+        },
     }
     if part.get("fault_drill"):
         route["fault"] = {"delay": {"percentage": {"value": 0.1}, "fixedDelay": "5s"}}

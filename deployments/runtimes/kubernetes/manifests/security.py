@@ -104,7 +104,9 @@ def api_policies(place: Place) -> list[dict]:
     return policies
 
 
-def server_policies(place: Place, component: str, port: int, clients: list[str], *, peers: bool) -> list[dict]:
+def server_policies(
+    place: Place, component: str, port: int, clients: list[str], *, peers: bool
+) -> list[dict]:
     """A server in the namespace: reached by these components on its port, and by its own other instances."""
     sources = [{"podSelector": {"matchLabels": place.selector(one)}} for one in clients]
     ingress = [{"from": sources, "ports": [{"protocol": "TCP", "port": port}]}]
