@@ -306,6 +306,7 @@ else:
             "TargetRole": "deployments.api.serializers.ROLES",
             "OperationStatus": "worker.models.Status",
             "TargetStatus": "deployments.models.TargetStatus",
+            "AccountStatus": "deployments.models.AccountStatus",
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
@@ -358,6 +359,11 @@ else:
     # What `manage.py up --check` runs; see deployments/first_light/installation.py for its arguments.
     CHECK_COMMAND = "deployments.first_light.installation.run"
 
+    IN_CLUSTER_ACCESS = env.boolean(
+        "AINDUS_IN_CLUSTER_ACCESS",
+        False,
+        doc="Let accounts use the service account of the control plane's own pod.",
+    )
     API_IMAGE = f"aindusdb/api:{__version__}"
     API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
     REPLICA_HOST = "127.0.0.1"
