@@ -203,6 +203,7 @@ else:
         "controlplane",
         "worker",
         "deployments",
+        "costs",
         "vectors",
     ]
     MIDDLEWARE = [

@@ -27,6 +27,7 @@ from deployments.models import (
     TargetStatus,
 )
 from deployments.operations.readiness import failing_part
+from deployments.reaching import way_of
 from worker.engine import database_now
 from worker.models import Operation
 
@@ -81,11 +82,12 @@ def probe_round() -> bool:
             .order_by("pk")
         )
         answers = fetch_all(
-            [f"{replica.url}/ready" for replica in replicas],
+            {replica.pk: way_of(replica) for replica in replicas},
+            "/ready",
             timeout_seconds=TIMEOUT_SECONDS,
             most_bytes=65536,
         )
-        readings = {replica.pk: Reading.of(answers[f"{replica.url}/ready"]) for replica in replicas}
+        readings = {pk: Reading.of(answer) for pk, answer in answers.items()}
         _note_readings(replicas, readings)
         # One that was made ready since was seen ready by its operation: what was read before says nothing.
         readings = {replica.pk: readings[replica.pk] for replica in replicas if replica.status in SERVING}

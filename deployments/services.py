@@ -303,7 +303,13 @@ def target_update(
 
 
 def _submit(
-    target: Target, kind: str, requested_by: str, *, retry_of: Operation | None = None, **values
+    target: Target,
+    kind: str,
+    requested_by: str,
+    *,
+    retry_of: Operation | None = None,
+    idempotency_key: str | None = None,
+    **values,
 ) -> Operation:
     operation = operation_submit(
         project=target.project,
@@ -313,6 +319,7 @@ def _submit(
         created_by=requested_by,
         may_follow=BY_ITSELF,
         retry_of=retry_of,
+        idempotency_key=idempotency_key,
     )
     audit.record(
         project=target.project,
@@ -383,8 +390,12 @@ def rollout_start(
     strategy: str = "rolling",
     note: str = "",
     requested_by: str,
+    idempotency_key: str | None = None,
 ) -> tuple[Rollout, Operation]:
-    """Move a target to a release, given as such or as image and config."""
+    """Move a target to a release, given as such or as image and config.
+
+    The same idempotency key gives the same rollout and operation.
+    """
     if strategy != "rolling":
         raise InvalidError(f"{strategy!r} is not a strategy of this target; use rolling.", field="strategy")
     with transaction.atomic():
@@ -400,12 +411,34 @@ def rollout_start(
                 problems[0].message,
                 errors=[{"field": p.field, "code": p.code, "message": p.message} for p in problems],
             )
-        return _start_rollout(held, release, "target.rollout", requested_by)
+        return _start_rollout(held, release, "target.rollout", requested_by, idempotency_key=idempotency_key)
 
 
-def _start_rollout(target: Target, release: Release, kind: str, requested_by: str, retry_of=None):
+def _start_rollout(
+    target: Target,
+    release: Release,
+    kind: str,
+    requested_by: str,
+    *,
+    retry_of: Operation | None = None,
+    idempotency_key: str | None = None,
+) -> tuple[Rollout, Operation]:
+    if idempotency_key:
+        known = Operation.objects.filter(
+            project=target.project, kind=kind, idempotency_key=idempotency_key
+        ).first()
+        if known:
+            return Rollout.objects.get(operation=known.pk), known
     rollout = Rollout(target=target, release=release, previous=target.release, created_by=requested_by)
-    operation = _submit(target, kind, requested_by, retry_of=retry_of, rollout=rollout.pk, release=release.pk)
+    operation = _submit(
+        target,
+        kind,
+        requested_by,
+        retry_of=retry_of,
+        idempotency_key=idempotency_key,
+        rollout=rollout.pk,
+        release=release.pk,
+    )
     rollout.operation = operation.pk
     rollout.save(force_insert=True)
     return rollout, operation
@@ -438,8 +471,17 @@ def _served_before(target: Target) -> Release | None:
     return None
 
 
-def rollback_start(*, target: Target, release: Release | None = None, requested_by: str):
-    """Go back to a release that served before: the given one, or the last that differs from the present."""
+def rollback_start(
+    *,
+    target: Target,
+    release: Release | None = None,
+    requested_by: str,
+    idempotency_key: str | None = None,
+) -> tuple[Rollout, Operation]:
+    """Go back to a release that served before: the given one, or the last that differs from the present.
+
+    The same idempotency key gives the same rollout and operation.
+    """
     with transaction.atomic():
         held = _lock(target)
         _need_running(held, "a rollback")
@@ -447,7 +489,7 @@ def rollback_start(*, target: Target, release: Release | None = None, requested_
             release = _served_before(held)
         if release is None or release.pk == held.release_id:
             raise ConflictError("No other release has served on this target.", code="nothing_to_roll_back_to")
-        return _start_rollout(held, release, "target.rollback", requested_by)
+        return _start_rollout(held, release, "target.rollback", requested_by, idempotency_key=idempotency_key)
 
 
 def rollout_retry(*, operation: Operation, requested_by: str) -> Operation:

@@ -217,7 +217,10 @@ class Application:
         """The answer to who may ask, and not too often."""
         route, arguments, has_body = known
         principal = auth.authenticate(
-            environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_API_KEY"), self.jwt_key
+            environ.get("HTTP_AUTHORIZATION"),
+            environ.get("HTTP_API_KEY"),
+            self.jwt_key,
+            environ.get("HTTP_X_AINDUS_TOKEN"),
         )
         auth.require(principal, route.role)
         read, headers = None, ()

@@ -18,6 +18,7 @@ from controlplane.errors import ProblemError, UnavailableError
 from controlplane.threads import in_database
 from deployments import selectors
 from deployments.models import LIVE_REPLICA, Replica, ReplicaStatus, Target, TargetStatus
+from deployments.reaching import Way, way_of
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Backend:
     """A replica as the gateway sees it; in-flight counts and ejection are this process's own."""
 
     replica_id: str
-    url: str
+    way: Way | None
     status: str
     reason: str
     in_flight: int = 0
@@ -87,6 +88,10 @@ class Entry:
         )
         best.last_chosen = self.chosen
         return best
+
+
+def _is_same_place(before: Way | None, now: Way | None) -> bool:
+    return (before.url if before else "") == (now.url if now else "")
 
 
 def no_replica(entry: Entry) -> UnavailableError:
@@ -191,7 +196,7 @@ class Table:
             }
         for replica in Replica.objects.filter(target__in=found, status__in=LIVE_REPLICA).order_by("pk"):
             found[replica.target_id]["replicas"].append(
-                (replica.pk, replica.url if replica.port else "", replica.status, replica.reason)
+                (replica.pk, way_of(replica) if replica.port else None, replica.status, replica.reason)
             )
         return found
 
@@ -206,11 +211,12 @@ class Table:
         for name in ("name", "status", "status_reason", "jwt_secret"):
             setattr(entry, name, row[name])
         known, entry.backends = entry.backends, {}
-        for replica_id, url, status, reason in row["replicas"]:
+        for replica_id, way, status, reason in row["replicas"]:
             backend = known.get(replica_id)
-            if backend is None or backend.url != url:
-                backend = Backend(replica_id, url, status, reason)
-            backend.status, backend.reason = status, reason
+            if backend is None or not _is_same_place(backend.way, way):
+                backend = Backend(replica_id, way, status, reason)
+            # The credentials of a way are renewed now and then.
+            backend.way, backend.status, backend.reason = way, status, reason
             entry.backends[replica_id] = backend
         entry.read_at = time.monotonic()
 

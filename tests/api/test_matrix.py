@@ -66,6 +66,13 @@ ROWS = {
     ("GET", "targets/{target.name}/health"): (VIEW, None),
     ("GET", "targets/{target.name}/metrics"): (VIEW, None),
     ("GET", "targets/{target.name}/logs"): (VIEW, None),
+    ("GET", "costs/exchange-rates"): (VIEW, None),
+    ("POST", "costs/exchange-rates"): (
+        OPERATE,
+        {"date": "2026-11-01", "from_currency": "EUR", "to_currency": "GBP", "rate": "0.86"},
+    ),
+    ("GET", "costs/exchange-rates/{rate}"): (VIEW, None),
+    ("DELETE", "costs/exchange-rates/{rate}"): (OPERATE, None),
 }
 # What another project's administrator is not told to be absent, because it is not the project's own.
 SHARED = {
@@ -79,6 +86,7 @@ SHARED = {
     "providers/local",
     "targets",
     "releases",
+    "costs/exchange-rates",
 }
 ADDRESS_OF = {
     "project": "{project.name}",
@@ -90,6 +98,7 @@ ADDRESS_OF = {
     "plan": "{plan.pk}",
     "release": "v1",
     "rollout": "{rollout.pk}",
+    "rate": "{rate}",
 }
 
 
@@ -116,7 +125,10 @@ def endpoints():
 
 def filled(address, world, user):
     key = world.project.api_keys.create(name="spare", role="viewer", prefix="ak_", digest="d")
-    world_values = {**vars(world), "member": user.username, "api_key": key.pk}
+    rate = world.project.exchange_rates.create(
+        date="2026-11-01", from_currency="EUR", to_currency="USD", rate="1.08"
+    )
+    world_values = {**vars(world), "member": user.username, "api_key": key.pk, "rate": rate.pk}
     return address.format(**world_values)
 
 
