@@ -38,6 +38,14 @@ ROLE_FOR: dict[str, Role] = {
     "rollout.control": OPERATOR,
     "cost.read": VIEWER,
     "cost.rate.manage": OPERATOR,
+    "cost.price.sync": OPERATOR,
+    "cost.price.give": OPERATOR,
+    "cost.estimate.make": OPERATOR,
+    "cost.budget.manage": OPERATOR,
+    "cost.channel.read": OPERATOR,
+    "cost.channel.manage": ADMIN,
+    "cost.channel.test": OPERATOR,
+    "cost.recommendation.decide": OPERATOR,
 }
 
 

@@ -26,7 +26,9 @@ def alert_channels(project) -> QuerySet[AlertChannel]:
 
 def alert_channel_find(project, reference: str) -> AlertChannel:
     """A channel by id or name; NotFoundError."""
-    return by_id_or_name(alert_channels(project).select_related("project"), "chn", reference, what="alert channel")
+    return by_id_or_name(
+        alert_channels(project).select_related("project"), "chn", reference, what="alert channel"
+    )
 
 
 def shown_address(channel: AlertChannel) -> str:
@@ -53,7 +55,9 @@ def alert_channel_create(
         if kind == ChannelKind.WEBHOOK:
             channel.secrets["signing_key"] = f"whsec_{secrets.token_urlsafe(32)}"
     try:
-        channel.full_clean(exclude=["recipients", "secrets"], validate_unique=False, validate_constraints=False)
+        channel.full_clean(
+            exclude=["recipients", "secrets"], validate_unique=False, validate_constraints=False
+        )
     except ValidationError as error:
         raise InvalidError(
             errors=[

@@ -59,12 +59,15 @@ def send_mail(recipients: list[str], message: Message) -> str:
             refused = server.send_message(mail, to_addrs=recipients)
     except smtplib.SMTPAuthenticationError as error:
         raise DeliveryError(
-            f"The SMTP server refuses the sign-in ({error.smtp_code}).", permanent=True, remedy="Check AINDUS_SMTP_URL."
+            f"The SMTP server refuses the sign-in ({error.smtp_code}).",
+            permanent=True,
+            remedy="Check AINDUS_SMTP_URL.",
         ) from error
     except smtplib.SMTPRecipientsRefused as error:
         codes = sorted({code for code, _ in error.recipients.values()})
         raise DeliveryError(
-            f"The SMTP server refuses every recipient ({', '.join(map(str, codes))}).", permanent=min(codes) >= 500
+            f"The SMTP server refuses every recipient ({', '.join(map(str, codes))}).",
+            permanent=min(codes) >= 500,
         ) from error
     except smtplib.SMTPResponseException as error:
         raise DeliveryError(
@@ -102,7 +105,9 @@ def post(url: str, content: dict, *, delivery: str, signing_key: str = "") -> st
         answer.read(MOST_ANSWER_BYTES)
         status = answer.status
     except (http.client.HTTPException, OSError) as error:
-        raise DeliveryError(f"{parts.hostname} cannot be reached ({error or type(error).__name__}).") from error
+        raise DeliveryError(
+            f"{parts.hostname} cannot be reached ({error or type(error).__name__})."
+        ) from error
     finally:
         connection.close()
     if 200 <= status < 300:

@@ -9,7 +9,9 @@ WORDS = {"actual": "spent", "forecast": "forecast"}
 
 @dataclass(frozen=True)
 class Message:
-    """An alert as all channels are told of it; `id` is the same for every try, so that receivers can drop repeats."""
+    """An alert as all channels are told of it; `id` is the same for every try, so that receivers can drop
+    repeats.
+    """
 
     id: str
     title: str
@@ -26,7 +28,9 @@ def shown(amount: Decimal, currency: str) -> str:
 def budget_message(alert, base_url: str) -> Message:
     """What a budget's alert says."""
     budget = alert.budget
-    of = {"target": f"target {budget.target}", "cloud": budget.cloud}.get(budget.scope, f"project {budget.project}")
+    of = {"target": f"target {budget.target}", "cloud": budget.cloud}.get(
+        budget.scope, f"project {budget.project}"
+    )
     seen, amount = shown(alert.seen, alert.currency), shown(alert.amount, alert.currency)
     title = f"Budget {budget.name}: {alert.percent} % {WORDS[alert.on]}"
     text = (
@@ -67,7 +71,12 @@ def check_message(channel, delivery: str) -> Message:
 
 def webhook_body(message: Message) -> dict:
     """{id, title, text, link, ...}: the alert's figures beside its words."""
-    return {"id": message.id, "title": message.title, "text": message.text, "link": message.link} | message.data
+    return {
+        "id": message.id,
+        "title": message.title,
+        "text": message.text,
+        "link": message.link,
+    } | message.data
 
 
 def slack_body(message: Message) -> dict:
@@ -78,7 +87,9 @@ def slack_body(message: Message) -> dict:
         {"type": "section", "text": {"type": "mrkdwn", "text": f"*{title}*\n{escaped}"}},
     ]
     if message.link:
-        blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": f"<{message.link}|Open the budget>"}]})
+        blocks.append(
+            {"type": "context", "elements": [{"type": "mrkdwn", "text": f"<{message.link}|Open the budget>"}]}
+        )
     return {"text": f"{title}: {escaped}", "blocks": blocks}
 
 

@@ -18,7 +18,18 @@ from costs.spend import Spend, has_records, spend
 from worker.services import operation_submit
 
 FIELDS = (
-    *("name", "scope", "target", "cloud", "amount", "currency", "period", "measure", "thresholds", "channels"),
+    *(
+        "name",
+        "scope",
+        "target",
+        "cloud",
+        "amount",
+        "currency",
+        "period",
+        "measure",
+        "thresholds",
+        "channels",
+    ),
     "enabled",
 )
 MOST_THRESHOLDS = 10
@@ -217,7 +228,9 @@ def budget_check(*, budget: Budget, today: date | None = None) -> list[BudgetAle
 
 
 def _alert(budget: Budget, now: Standing, on: str, percent: int) -> BudgetAlert | None:
-    """The alert with an operation for each channel, in one transaction; None when another watch was faster."""
+    """The alert with an operation for each channel, in one transaction; None when another watch was
+    faster.
+    """
     seen = now.spend.actual if on == "actual" else now.spend.forecast
     try:
         with transaction.atomic():

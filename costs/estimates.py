@@ -1,4 +1,6 @@
-"""Use cases of estimates: what resources, or a plan, would cost a month; and an estimate held against the bill."""
+"""Use cases of estimates: what resources, or a plan, would cost a month; and an estimate held against the
+bill.
+"""
 
 from collections.abc import Mapping
 from datetime import date
@@ -20,7 +22,9 @@ MOST_RESOURCES = 200
 
 
 def estimate_make(*, project, resources: list[Mapping], on: date | None = None) -> tuple[list[Line], dict]:
-    """(lines, {currency: amount a month}) of resources; requests get the project's node price where they lack one."""
+    """(lines, {currency: amount a month}) of resources; requests get the project's node price where they
+    lack one.
+    """
     if len(resources) > MOST_RESOURCES:
         raise InvalidError(f"Up to {MOST_RESOURCES} resources can be estimated at once.", field="resources")
     filled = [_with_node(project, resource) for resource in resources]
@@ -56,7 +60,9 @@ def node_price_set(
 ) -> NodePrice:
     """Keep what a node costs an hour, instead of what was kept before."""
     if not (cpus > 0 and memory_gib > 0):
-        raise InvalidError("A node has more than no CPU and memory.", field="cpus" if cpus <= 0 else "memory_gib")
+        raise InvalidError(
+            "A node has more than no CPU and memory.", field="cpus" if cpus <= 0 else "memory_gib"
+        )
     if amount < 0:
         raise InvalidError("A price is not negative.", field="price.amount")
     with transaction.atomic():
@@ -77,7 +83,12 @@ def node_price_set(
             actor=set_by,
             action="node_price.set",
             subject=price.pk,
-            detail={"provider": provider, "target": target and target.pk, "amount": str(amount), "currency": currency},
+            detail={
+                "provider": provider,
+                "target": target and target.pk,
+                "amount": str(amount),
+                "currency": currency,
+            },
         )
     return price
 
@@ -90,7 +101,13 @@ def node_price_delete(*, price: NodePrice, deleted_by: str) -> None:
 
 
 def estimate_keep(
-    *, project, name: str, resources: list[Mapping], target: Target | None = None, plan: str = "", created_by: str
+    *,
+    project,
+    name: str,
+    resources: list[Mapping],
+    target: Target | None = None,
+    plan: str = "",
+    created_by: str,
 ) -> Estimate:
     """Price resources and keep the result, so that it can be held against the bill of its target."""
     lines, sums = estimate_make(project=project, resources=resources)

@@ -1,8 +1,8 @@
 """What resources cost a month, line by line: pure arithmetic over prices, no database rows.
 
-A resource is {cloud, region, kind, sku, quantity, hours, gib, millions}; of a cluster or machine that no cloud bills
-it is {cloud: kubernetes | local, kind: requests, quantity, hours, cpus, memory_gib, node: {cpus, memory_gib,
-amount, currency}}. Hours are of a month of 730.
+A resource is {cloud, region, kind, sku, quantity, hours, gib, millions}; of a cluster or machine that no
+cloud bills it is {cloud: kubernetes | local, kind: requests, quantity, hours, cpus, memory_gib, node: {cpus,
+memory_gib, amount, currency}}. Hours are of a month of 730.
 """
 
 from collections import defaultdict
@@ -80,7 +80,11 @@ def _line(resource: Mapping, on: date, lookup: Lookup) -> Line:
     cloud, region, kind, sku = (resource.get(name, "") for name in ("cloud", "region", "kind", "sku"))
     found = lookup(cloud, region, kind, sku, on)
     if found is None:
-        return Line(resource, None, note=f"No price of {kind} {sku} is known in {cloud}; sync prices, or check the name.")
+        return Line(
+            resource,
+            None,
+            note=f"No price of {kind} {sku} is known in {cloud}; sync prices, or check the name.",
+        )
     months = _number(resource, "hours", HOURS_A_MONTH) / HOURS_A_MONTH
     counts = {
         "hour": lambda: months * HOURS_A_MONTH,
@@ -108,7 +112,9 @@ def _requests(resource: Mapping, on: date) -> Line:
     node = resource.get("node")
     if not node:
         return Line(
-            resource, None, note="No node price is known here: give one, so that what pods ask for can be priced."
+            resource,
+            None,
+            note="No node price is known here: give one, so that what pods ask for can be priced.",
         )
     share = max(
         _number(resource, "cpus", 0) / Decimal(str(node["cpus"])),
@@ -116,7 +122,13 @@ def _requests(resource: Mapping, on: date) -> Line:
     )
     hours = _number(resource, "hours", HOURS_A_MONTH)
     price = FoundPrice(
-        Decimal(str(node["amount"])), node["currency"], "hour", on, "Given by the user", "given", resource.get("region", "")
+        Decimal(str(node["amount"])),
+        node["currency"],
+        "hour",
+        on,
+        "Given by the user",
+        "given",
+        resource.get("region", ""),
     )
     amount = price.amount * share * _number(resource, "quantity", 1) * hours
     return Line(resource, amount, price.currency, price, f"{share:.1%} of a node each.")

@@ -27,7 +27,9 @@ class Unit(models.TextChoices):
 
 
 class Price(models.Model):
-    """A list price of a cloud as its price API told it; older ones stay, so that old estimates can be explained."""
+    """A list price of a cloud as its price API told it; older ones stay, so that old estimates can be
+    explained.
+    """
 
     cloud = models.CharField(max_length=8, choices=CLOUDS)
     region = models.CharField(max_length=64)
@@ -43,14 +45,17 @@ class Price(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["cloud", "region", "kind", "sku", "currency", "effective_on"], name="cost_price_once_a_day"
+                fields=["cloud", "region", "kind", "sku", "currency", "effective_on"],
+                name="cost_price_once_a_day",
             ),
             models.CheckConstraint(condition=Q(unit__in=Unit.values), name="cost_price_unit"),
             models.CheckConstraint(condition=Q(amount__gte=0), name="cost_price_amount"),
         ]
 
     def __str__(self):
-        return f"{self.cloud} {self.region} {self.kind} {self.sku} {self.amount.normalize():f} {self.currency}"
+        return (
+            f"{self.cloud} {self.region} {self.kind} {self.sku} {self.amount.normalize():f} {self.currency}"
+        )
 
 
 class NodePrice(models.Model):
@@ -60,7 +65,12 @@ class NodePrice(models.Model):
     project = models.ForeignKey("controlplane.Project", models.CASCADE, related_name="node_prices")
     provider = models.CharField(max_length=32, help_text="kubernetes, local")
     target = models.ForeignKey(
-        "deployments.Target", models.CASCADE, null=True, blank=True, related_name="+", help_text="Null: all others."
+        "deployments.Target",
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Null: all others.",
     )
     cpus = models.DecimalField(max_digits=8, decimal_places=2, validators=[MinValueValidator(0)])
     memory_gib = models.DecimalField(max_digits=10, decimal_places=2, validators=[MinValueValidator(0)])
@@ -231,19 +241,25 @@ class Recommendation(models.Model):
     project = models.ForeignKey("controlplane.Project", models.CASCADE, related_name="recommendations")
     cloud = models.CharField(max_length=200, help_text="FOCUS ProviderName, or the target's provider.")
     type = models.CharField(max_length=40)
-    source = models.CharField(max_length=40, default="records", help_text="Who found it: records, metrics, a cloud.")
+    source = models.CharField(
+        max_length=40, default="records", help_text="Who found it: records, metrics, a cloud."
+    )
     resource = models.CharField(max_length=1000, help_text="ResourceId, or what it is about in words.")
     resource_name = models.CharField(max_length=1000, blank=True)
     region = models.CharField(max_length=64, blank=True)
     target = models.ForeignKey("deployments.Target", models.SET_NULL, null=True, blank=True, related_name="+")
     amount = models.DecimalField(max_digits=24, decimal_places=6, help_text="Saved a month.")
-    cost = models.DecimalField(max_digits=24, decimal_places=6, help_text="What the resource costs a month now.")
+    cost = models.DecimalField(
+        max_digits=24, decimal_places=6, help_text="What the resource costs a month now."
+    )
     currency = models.CharField(max_length=3)
     confidence = models.CharField(
         max_length=6, choices=[("high", "High"), ("medium", "Medium"), ("low", "Low")], default="medium"
     )
     summary = models.CharField(max_length=500)
-    implementation = models.JSONField(default=dict, help_text="{steps: [...], effort, restart, reversible, spec}")
+    implementation = models.JSONField(
+        default=dict, help_text="{steps: [...], effort, restart, reversible, spec}"
+    )
     evidence = models.JSONField(default=dict, help_text="The figures it follows from.")
     status = models.CharField(max_length=9, choices=RecommendationStatus, default=RecommendationStatus.OPEN)
     reason = models.CharField(max_length=500, blank=True, help_text="Why it was dismissed or snoozed.")
@@ -255,7 +271,11 @@ class Recommendation(models.Model):
     decided_by = models.CharField(max_length=200, blank=True)
     decided_at = models.DateTimeField(null=True, blank=True)
     cost_before = models.DecimalField(
-        max_digits=24, decimal_places=6, null=True, blank=True, help_text="A day, over the 14 before it was accepted."
+        max_digits=24,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        help_text="A day, over the 14 before it was accepted.",
     )
     found_at = models.DateTimeField(auto_now_add=True)
     seen_at = models.DateTimeField()

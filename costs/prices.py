@@ -1,4 +1,6 @@
-"""What one unit of a resource costs: synced prices first, then the built-in table, always with where it is from."""
+"""What one unit of a resource costs: synced prices first, then the built-in table, always with where it is
+from.
+"""
 
 import re
 from dataclasses import dataclass, replace
@@ -64,7 +66,14 @@ def _in_region(cloud: str, region: str, kind: str, sku: str, on: date) -> FoundP
 
 def _of_list(price: ListPrice) -> FoundPrice:
     return FoundPrice(
-        price.amount, price.currency, price.unit, price.as_of, price.source, "list", price.region, price.checked
+        price.amount,
+        price.currency,
+        price.unit,
+        price.as_of,
+        price.source,
+        "list",
+        price.region,
+        price.checked,
     )
 
 

@@ -1,8 +1,8 @@
 """The clouds' price APIs, each as a feed: what it asks for, and how it names what estimates price.
 
-A feed is split into pages; a page is what one step of the sync reads, so that a killed worker reads one page again.
-AWS: the Price List's bulk files as CSV, one a service and region. Azure: Retail Prices, followed by NextPageLink.
-Google Cloud: the Billing Catalog, followed by nextPageToken.
+A feed is split into pages; a page is what one step of the sync reads, so that a killed worker reads one page
+again. AWS: the Price List's bulk files as CSV, one a service and region. Azure: Retail Prices, followed by
+NextPageLink. Google Cloud: the Billing Catalog, followed by nextPageToken.
 """
 
 from collections.abc import Iterator, Mapping
@@ -82,7 +82,14 @@ class AwsPrices:
                 continue
             kind, sku, unit = known
             price = ReadPrice(
-                region, kind, sku, unit, _decimal(row["PricePerUnit"]), row["Currency"], _day(row["EffectiveDate"]), row["SKU"]
+                region,
+                kind,
+                sku,
+                unit,
+                _decimal(row["PricePerUnit"]),
+                row["Currency"],
+                _day(row["EffectiveDate"]),
+                row["SKU"],
             )
             # Some rows are a second meter of the same thing at no price.
             held = found.get((kind, sku))
@@ -174,7 +181,12 @@ class AzurePrices:
     def _named(self, item: Mapping) -> tuple[str, str, str] | None:
         service, product, meter = item["serviceName"], item.get("productName", ""), item.get("meterName", "")
         sku, hourly = item.get("armSkuName", ""), item.get("unitOfMeasure") == "1 Hour"
-        if service == "Virtual Machines" and hourly and "Windows" not in product and "Low Priority" not in meter:
+        if (
+            service == "Virtual Machines"
+            and hourly
+            and "Windows" not in product
+            and "Low Priority" not in meter
+        ):
             return ("node_spot" if "Spot" in meter else "node"), sku, "hour"
         if service == "Azure Database for PostgreSQL" and "Flexible Server" in product:
             if hourly and sku:

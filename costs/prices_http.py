@@ -62,7 +62,9 @@ def get_json(url: str) -> dict:
 
 
 def csv_rows(url: str, header_begins: str) -> Iterator[dict[str, str]]:
-    """The rows of a CSV file as {column: text}; lines before the one that begins with `header_begins` are skipped."""
+    """The rows of a CSV file as {column: text}; lines before the one that begins with `header_begins` are
+    skipped.
+    """
     with _opened(url) as answer:
         try:
             yield from _dict_rows(io.TextIOWrapper(answer, "utf-8", newline=""), header_begins, url)

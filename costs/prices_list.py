@@ -66,7 +66,9 @@ def table() -> Table:
                 source["checked"],
             )
     sizes = {
-        (cloud, sku): Size(*values) for cloud, known in document["specs"].items() for sku, values in known.items()
+        (cloud, sku): Size(*values)
+        for cloud, known in document["specs"].items()
+        for sku, values in known.items()
     }
     return Table(prices, sizes, document["base_regions"])
 

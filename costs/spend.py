@@ -1,7 +1,7 @@
 """What was spent in a period, and what will have been by its end: from the roll-up by day, in one currency.
 
-Amounts of other currencies are converted by the project's dated rates alone; what no rate tells of is given apart and
-never added.
+Amounts of other currencies are converted by the project's dated rates alone; what no rate tells of is given
+apart and never added.
 """
 
 import math
@@ -43,10 +43,13 @@ class Spend:
 def daily(
     project, since: date, until: date, *, measure: str = "EffectiveCost", target: str = "", cloud: str = ""
 ) -> dict[str, dict[date, Decimal]]:
-    """{currency: {day: amount}} of a project, or of one target or cloud of it, from `since` to before `until`."""
+    """{currency: {day: amount}} of a project, or of one target or cloud of it, from `since` to before
+    `until`.
+    """
     if measure not in ("EffectiveCost", "BilledCost"):
         raise ValueError(measure)
-    # Corrections of a day may come with a later billing month's load, so its loads are not bounded by `until`.
+    # Corrections of a day may come with a later billing month's load, so its loads are not bounded by
+    # `until`.
     loads = live_loads(project, since=since.replace(day=1) - timedelta(days=1))
     conditions, values = "", [loads, since, until]
     if target:
@@ -81,7 +84,15 @@ def has_records(project) -> bool:
 
 
 def spend(
-    project, since: date, end: date, today: date, *, currency: str, measure: str, target: str = "", cloud: str = ""
+    project,
+    since: date,
+    end: date,
+    today: date,
+    *,
+    currency: str,
+    measure: str,
+    target: str = "",
+    cloud: str = "",
 ) -> Spend:
     """What was spent from `since` to before `end`, and the forecast to there, as of `today`."""
     converter = Converter(project, currency)
@@ -104,7 +115,8 @@ def spend(
 
 
 def _forecast(days: dict[date, Decimal], since: date, end: date, until: date, actual: Decimal):
-    """(forecast, low, high): what is settled, and the mean day for all others, with two standard errors around.
+    """(forecast, low, high): what is settled, and the mean day for all others, with two standard errors
+    around.
 
     None without a week of data: a budget must not be alerted on for a guess.
     """

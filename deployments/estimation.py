@@ -1,9 +1,10 @@
-"""What a plan would cost, asked of whoever registered to know prices: an app above this one, which knows no such app.
+"""What a plan would cost, asked of whoever registered to know prices: an app above this one, which knows no
+such app.
 
-An estimator takes (project, provider, wanted, current) and gives {monthly: [{amount, currency}], before, difference,
-lines: [{name, kind, sku, before, after, difference, unit_price, note}]}, or {} when it can price nothing. A
-provider that makes things a cloud bills has `resources(target) -> list of {name, cloud, region, kind, sku, quantity,
-hours, gib}`; of others the replicas' requests are priced.
+An estimator takes (project, provider, wanted, current) and gives {monthly: [{amount, currency}], before,
+difference, lines: [{name, kind, sku, before, after, difference, unit_price, note}]}, or {} when it can price
+nothing. A provider that makes things a cloud bills has `resources(target) -> list of {name, cloud, region,
+kind, sku, quantity, hours, gib}`; of others the replicas' requests are priced.
 """
 
 import logging
@@ -28,9 +29,11 @@ def register(estimator: Estimator) -> None:
 def plan_estimate(
     *, project, provider: Provider, wanted: TargetSpec, current: TargetSpec | None, result: PlanResult
 ) -> dict:
-    """What a plan stores as its estimate: the estimator's parts, and {amount, currency} when it is one currency.
+    """What a plan stores as its estimate: the estimator's parts, and {amount, currency} when it is one
+    currency.
 
-    A plan must not fail because its price is not known, so an estimator's error is logged and leaves it unknown.
+    A plan must not fail because its price is not known, so an estimator's error is logged and leaves it
+    unknown.
     """
     estimate: dict = {}
     for estimator in _estimators:

@@ -44,7 +44,9 @@ class DeliverAlert(OperationHandler):
             answer = self._send()
         except DeliveryError as error:
             if error.permanent or tries > len(PAUSES_SECONDS):
-                return Fail(str(error), code="not_delivered", remedy=error.remedy or "Retry the operation later.")
+                return Fail(
+                    str(error), code="not_delivered", remedy=error.remedy or "Retry the operation later."
+                )
             self.state["tries"] = tries
             self.report(f"Try {tries} failed: {error}")
             return Wait(PAUSES_SECONDS[tries - 1], f"another try: {error}")

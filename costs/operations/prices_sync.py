@@ -1,15 +1,13 @@
 """prices.sync: list prices of a region, read page by page from the cloud's price API.
 
-What a page gave is stored before the next one is read, and the same prices again change nothing, so a killed worker
-costs one page. A price that changed is a new row from its day on.
+What a page gave is stored before the next one is read, and the same prices again change nothing, so a killed
+worker costs one page. A price that changed is a new row from its day on.
 """
 
 from costs.prices_feeds import pages_of, read_page
 from costs.prices_sync import prices_store
 from worker.handlers import OperationHandler, operation
 from worker.outcomes import Cancelled, Done, Fail, Next, Outcome, Wait
-
-
 
 
 @operation("prices.sync", first="begin", label="Sync of prices", deadline_seconds=3600)
