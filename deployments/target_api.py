@@ -48,12 +48,16 @@ class NotPassedOnError(OSError):
 
 
 class TargetApi:
-    """Calls to the collections of one target, with a token that lives a minute."""
+    """Calls to the collections of one target, with a token that lives a minute.
 
-    def __init__(self, target: Target, *, subject: str, role: str = "admin"):
+    With `release` (an id) only replicas of that release are asked.
+    """
+
+    def __init__(self, target: Target, *, subject: str, role: str = "admin", release: str = ""):
         self.target = target
         self.subject = subject
         self.role = role
+        self.release = release
 
     def _token(self) -> str:
         secret = self.target.secrets.get("jwt_secret", "")
@@ -71,7 +75,8 @@ class TargetApi:
         A call that reads is tried on the next replica when one does not answer. The target's own problem
         is raised as ours, TargetUnreachableError when no replica answers.
         """
-        replicas = list(Replica.objects.filter(target=self.target, status=ReplicaStatus.READY).order_by("pk"))
+        ready = Replica.objects.filter(target=self.target, status=ReplicaStatus.READY)
+        replicas = list((ready.filter(release=self.release) if self.release else ready).order_by("pk"))
         if not replicas:
             raise TargetUnreachableError(
                 f"{self.target.name} has no replica that is ready. See its health for the reason."
