@@ -45,7 +45,6 @@ ROLE_FOR: dict[str, Role] = {
     "cost.channel.read": OPERATOR,
     "cost.channel.manage": ADMIN,
     "cost.channel.test": OPERATOR,
-    "cost.recommendation.decide": OPERATOR,
 }
 
 

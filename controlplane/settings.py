@@ -310,6 +310,8 @@ else:
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
+            "AlertChannelKind": "costs.models_planning.ChannelKind",
+            "ResourceKind": "costs.api.estimates.RESOURCE_KINDS",
         },
         "POSTPROCESSING_HOOKS": [
             "drf_spectacular.hooks.postprocess_schema_enums",
@@ -475,11 +477,6 @@ else:
             "task": "costs.watch_budgets",
             "schedule": 600.0,
             "options": {"expires": 600, "queue": "maintenance"},
-        },
-        "find_recommendations": {
-            "task": "costs.find_recommendations",
-            "schedule": 6 * 3600.0,
-            "options": {"expires": 3600, "queue": "maintenance"},
         },
         "roll_up": {
             "task": "deployments.roll_up",

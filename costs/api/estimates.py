@@ -18,9 +18,10 @@ from deployments.selectors import target_find
 from worker.api.answers import accepted
 from worker.api.serializers import OperationOut
 
-KINDS = sorted(
-    {kind for kind, _ in prices_list.skus("aws") + prices_list.skus("azure") + prices_list.skus("gcp")}
-)
+RESOURCE_KINDS = [
+    (kind, kind)
+    for kind in [*sorted({kind for cloud in prices_list.clouds() for kind, _ in prices_list.skus(cloud)}), "requests"]
+]
 
 
 class AnyAmount(StrictSerializer):
@@ -177,7 +178,7 @@ class ResourceIn(StrictSerializer):
         max_length=32, help_text="aws, azure, gcp; kubernetes or local for `requests`"
     )
     region = serializers.CharField(required=False, max_length=64, allow_blank=True, default="")
-    kind = serializers.ChoiceField(choices=[(kind, kind) for kind in [*KINDS, "requests"]])
+    kind = serializers.ChoiceField(choices=RESOURCE_KINDS)
     sku = serializers.CharField(
         required=False, max_length=80, default="", help_text="m6g.xlarge, gp3, nat, ..."
     )

@@ -76,8 +76,10 @@ def _roll_up(load: CostLoad) -> None:
             cursor.execute(
                 f"INSERT INTO {table} SELECT load_id, date_trunc('{day}', \"ChargePeriodStart\")::date,"
                 ' "ProviderName", "ServiceCategory", "ServiceName", coalesce("RegionId", \'\'),'
-                ' coalesce("SubAccountId", \'\'), "ChargeCategory", coalesce("ChargeClass", \'\'), "BillingCurrency",'
-                " coalesce(\"Tags\" ->> 'aindusdb:target', ''), coalesce(\"Tags\" ->> 'aindusdb:collection', ''),"
+                ' coalesce("SubAccountId", \'\'), "ChargeCategory", coalesce("ChargeClass", \'\'),'
+                ' "BillingCurrency",'
+                " coalesce(\"Tags\" ->> 'aindusdb:target', ''),"
+                " coalesce(\"Tags\" ->> 'aindusdb:collection', ''),"
                 " coalesce(\"Tags\" ->> 'aindusdb:namespace', ''),"
                 ' sum("BilledCost"), sum("EffectiveCost"), sum("ListCost"), sum("ContractedCost"), count(*)'
                 f" FROM {load_name(load.pk)} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13"
