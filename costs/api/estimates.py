@@ -20,7 +20,10 @@ from worker.api.serializers import OperationOut
 
 RESOURCE_KINDS = [
     (kind, kind)
-    for kind in [*sorted({kind for cloud in prices_list.clouds() for kind, _ in prices_list.skus(cloud)}), "requests"]
+    for kind in [
+        *sorted({kind for cloud in prices_list.clouds() for kind, _ in prices_list.skus(cloud)}),
+        "requests",
+    ]
 ]
 
 

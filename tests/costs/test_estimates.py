@@ -87,7 +87,7 @@ def test_a_plan_tells_what_it_would_cost_and_what_that_changes(project, target):
         set_by="test",
     )
     plan = target_plan(target=target, spec={"replicas": 4, "connection_limit": -1}, created_by="test")
-    # Half a CPU of four is the larger share: 0.125 of a node at 0.2 an hour, 730 hours, 4 replicas instead of 2.
+    # Half a CPU of four is the larger share: 0.125 of a node at 0.2 an hour, 730 hours, 4 replicas for 2.
     assert plan.estimate["monthly"] == [{"amount": "73.00", "currency": "EUR"}]
     assert plan.estimate["before"] == [{"amount": "36.50", "currency": "EUR"}]
     assert plan.estimate["difference"] == [{"amount": "36.50", "currency": "EUR"}]
