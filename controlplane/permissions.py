@@ -37,6 +37,7 @@ ROLE_FOR: dict[str, Role] = {
     "rollout.create": OPERATOR,
     "rollout.control": OPERATOR,
     "cost.read": VIEWER,
+    "cost.import": OPERATOR,
     "cost.rate.manage": OPERATOR,
     "cost.price.sync": OPERATOR,
     "cost.price.give": OPERATOR,

@@ -443,6 +443,13 @@ else:
     PUBLIC_URL = env.text(
         "AINDUS_PUBLIC_URL", doc="Address of the dashboard as people reach it; alerts link to it."
     ).rstrip("/")
+    COST_UPLOAD_BYTES = env.integer(
+        "AINDUS_COST_UPLOAD_BYTES",
+        16 * 2**30,
+        least=1,
+        most=2**50,
+        doc="Largest file of costs that is uploaded.",
+    )
     # How often the gateway reads anew which replicas are ready.
     GATEWAY_REFRESH_SECONDS = 1
     # What beat sends, and how often in seconds. A message that waited longer than `expires` is dropped.

@@ -2,9 +2,11 @@
 
 from django.urls import path
 
-from costs.api import budgets, estimates, rates
+from costs.api import budgets, estimates, imports, rates
 
 urlpatterns = [
+    path("costs/imports", imports.CostImportsView.as_view()),
+    path("costs/imports/<str:cost_import>", imports.CostImportView.as_view()),
     path("costs/exchange-rates", rates.ExchangeRatesView.as_view()),
     path("costs/exchange-rates/<str:rate>", rates.ExchangeRateView.as_view()),
     path("costs/prices", estimates.PricesView.as_view()),

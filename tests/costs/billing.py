@@ -9,6 +9,9 @@ from psycopg.types.json import Jsonb
 
 from costs.models import CostImport, CostLoad, CostSource
 from costs.records import load_name, load_table_attach, load_table_create
+from costs.rollups import roll_up
+from worker import engine
+from worker.models import FINISHED, Operation
 
 
 def record(day: date, cost, **columns) -> dict:
@@ -55,7 +58,7 @@ def bill(project, records: list[dict], source: str = "bill") -> None:
         load_table_create(load)
         _insert(load, rows)
         load_table_attach(load)
-        _roll_up(load)
+        roll_up(load)
 
 
 def _insert(load: CostLoad, rows: list[dict]) -> None:
@@ -70,17 +73,12 @@ def _insert(load: CostLoad, rows: list[dict]) -> None:
             )
 
 
-def _roll_up(load: CostLoad) -> None:
-    with connection.cursor() as cursor:
-        for table, day in (("costs_daily", "day"), ("costs_monthly", "month")):
-            cursor.execute(
-                f"INSERT INTO {table} SELECT load_id, date_trunc('{day}', \"ChargePeriodStart\")::date,"
-                ' "ProviderName", "ServiceCategory", "ServiceName", coalesce("RegionId", \'\'),'
-                ' coalesce("SubAccountId", \'\'), "ChargeCategory", coalesce("ChargeClass", \'\'),'
-                ' "BillingCurrency",'
-                " coalesce(\"Tags\" ->> 'aindusdb:target', ''),"
-                " coalesce(\"Tags\" ->> 'aindusdb:collection', ''),"
-                " coalesce(\"Tags\" ->> 'aindusdb:namespace', ''),"
-                ' sum("BilledCost"), sum("EffectiveCost"), sum("ListCost"), sum("ContractedCost"), count(*)'
-                f" FROM {load_name(load.pk)} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13"
-            )
+def run(operation: Operation, steps: int = 50) -> Operation:
+    """Run an operation's steps, each as soon as the last one ended, whatever pause it asked for."""
+    for _ in range(steps):
+        Operation.objects.filter(pk=operation.pk).update(run_after=engine.database_now())
+        engine.advance(operation.pk)
+        operation.refresh_from_db()
+        if operation.status in FINISHED:
+            return operation
+    raise AssertionError(f"{operation} does not end: {operation.waiting_for}")

@@ -12,8 +12,7 @@ from controlplane.errors import ConflictError, InvalidError
 from costs.alert_channels import alert_channel_create, alert_channel_test, shown_address
 from costs.budgets import budget_check, budget_create, budget_update, budgets_watch, period_of, standing
 from costs.rates import exchange_rate_create
-from tests.costs.billing import bill, record
-from tests.costs.conftest import run
+from tests.costs.billing import bill, record, run
 from worker.models import Operation
 
 pytestmark = pytest.mark.django_db

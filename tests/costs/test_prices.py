@@ -10,7 +10,7 @@ from costs.models_planning import Price
 from costs.prices import price_for
 from costs.prices_list import table
 from costs.prices_sync import prices_sync
-from tests.costs.conftest import run
+from tests.costs.billing import run
 
 pytestmark = pytest.mark.django_db
 TODAY = date(2026, 11, 25)
