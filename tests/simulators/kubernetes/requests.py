@@ -252,10 +252,10 @@ class Objects:
         if document.get("kind", resource.kind) != resource.kind or (
             document.get("apiVersion", resource.api_version) != resource.api_version
         ):
+            version = document.get("apiVersion", "").rpartition("/")[2]
             raise errors.bad_request(
-                f'{document.get("kind")} in version "{document.get("apiVersion", "").rpartition("/")[2]}" cannot be '
-                f'handled as a {resource.kind}: no kind "{document.get("kind")}" is registered for version '
-                f'"{document.get("apiVersion")}"'
+                f'{document.get("kind")} in version "{version}" cannot be handled as a {resource.kind}: '
+                f'no kind "{document.get("kind")}" is registered for version "{document.get("apiVersion")}"'
             )
         meta = dict(document.get("metadata") or {})
         if resource.namespaced:

@@ -65,7 +65,7 @@ class Writer:
         self.random = random.Random()
 
     def decode(self, resource: Resource, document: dict, options: Options) -> dict:
-        """The document as its kind declares it. Raises 400 for wrong types, when strict for unknown fields."""
+        """The document as its kind declares it. Raises 400 for wrong types and, when strict, more."""
         kind = self.schemas.of(resource)
         unknown: list[str] = []
         try:
