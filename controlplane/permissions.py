@@ -36,6 +36,9 @@ ROLE_FOR: dict[str, Role] = {
     "rollout.read": VIEWER,
     "rollout.create": OPERATOR,
     "rollout.control": OPERATOR,
+    "cost.read": VIEWER,
+    "cost.import": OPERATOR,
+    "cost.rate.manage": OPERATOR,
 }
 
 
