@@ -213,7 +213,9 @@ class Rollout(models.Model):
     )
     steps = models.JSONField(default=list, help_text="[{weight, pause_seconds}], null: until promoted")
     gates = models.JSONField(default=dict, help_text="What each step must show; see strategies.py.")
-    step = models.PositiveSmallIntegerField(default=0, help_text="Counts from 0.")
+    step = models.PositiveSmallIntegerField(
+        default=0, help_text="Counts from 0; past the last one it is promoted."
+    )
     step_since = models.DateTimeField(null=True, blank=True, help_text="Since when the weight is set.")
     weight = models.PositiveSmallIntegerField(default=0)
     paused = models.BooleanField(default=False)
@@ -289,7 +291,11 @@ LIVE_REPLICA = (
 
 
 class Replica(models.Model):
-    """One running instance of a release on a target. The row is written before the process is started."""
+    """One running instance of a release on a target.
+
+    Of a local process the row is written before it is started. Of a cluster's pod the row is a picture: it
+    has the pod's uid, and follows what the cluster tells.
+    """
 
     id = IdField("rep")
     target = models.ForeignKey(Target, models.CASCADE, related_name="replicas")
@@ -298,7 +304,12 @@ class Replica(models.Model):
     reason = models.TextField(blank=True)
     host = models.CharField(max_length=255, default="127.0.0.1")
     port = models.PositiveIntegerField(null=True, blank=True)
-    handle = models.JSONField(default=dict, help_text="What the runtime recognises it by (pid, ...).")
+    pod_uid = models.CharField(max_length=64, blank=True, default="", db_default="")
+    handle = models.JSONField(
+        default=dict,
+        help_text="What the runtime recognises it by: pid, ...; of a pod "
+        "{pod, uid, node, role, phase, restarts, started_at, problem}.",
+    )
     failed_probes = models.PositiveSmallIntegerField(default=0, help_text="Equal readings in a row.")
     passed_probes = models.PositiveSmallIntegerField(default=0, help_text="Equal readings in a row.")
     health = models.CharField(
@@ -313,7 +324,13 @@ class Replica(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["host", "port"], condition=Q(status__in=LIVE_REPLICA), name="replica_port_once"
+                fields=["host", "port"],
+                # Pods of two clusters may well have the same address.
+                condition=Q(status__in=LIVE_REPLICA, pod_uid=""),
+                name="replica_port_once",
+            ),
+            models.UniqueConstraint(
+                fields=["target", "pod_uid"], condition=~Q(pod_uid=""), name="replica_pod_once"
             ),
             models.CheckConstraint(condition=Q(status__in=ReplicaStatus.values), name="replica_status"),
             models.CheckConstraint(condition=Q(health__in=Health.values), name="replica_health"),
@@ -430,3 +447,7 @@ class CollectionSize(models.Model):
 
     def __str__(self):
         return f"{self.collection} {self.at}"
+
+
+# Of a file of their own, which Django finds by this one.
+from deployments.cluster_models import ClusterEvent, ClusterState  # noqa: E402, F401

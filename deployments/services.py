@@ -16,6 +16,7 @@ from controlplane.errors import ConflictError, InvalidError, PreconditionFailedE
 from deployments import specs
 from deployments.accounts import account_for
 from deployments.errors import ProviderError, Transient
+from deployments.estimation import plan_estimate
 from deployments.models import (
     RUNNING_TARGET,
     Plan,
@@ -196,13 +197,13 @@ def target_plan(*, target: Target, spec: dict | None = None, created_by: str) ->
     else:
         spec, secrets = specs.withheld(dict(engine.spec_schema), specs.validated_spec(engine, spec))
     wanted = target_spec(target, spec, secrets)
-    exists = target.status != TargetStatus.PENDING
+    current = target_spec(target) if target.status != TargetStatus.PENDING else None
     with provider_errors():
-        result = engine.plan(wanted, target_spec(target) if exists else None)
+        result = engine.plan(wanted, current)
         problems = engine.validate(wanted)
-    estimate = {}
-    if result.monthly_amount is not None:
-        estimate = {"amount": result.monthly_amount, "currency": result.currency}
+    estimate = plan_estimate(
+        project=target.project, provider=engine, wanted=wanted, current=current, result=result
+    )
     return Plan.objects.create(
         target=target,
         spec=spec,

@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('controlplane', '0002_append_only_audit'),
-        ('deployments', '0004_canary'),
+        ('deployments', '0005_pods'),
     ]
 
     operations = [
