@@ -338,3 +338,7 @@ class CollectionSize(models.Model):
 
     def __str__(self):
         return f"{self.collection} {self.at}"
+
+
+# Django finds models through this module; these have a file of their own.
+from deployments.fleets import models as fleet_models  # noqa: E402, F401
