@@ -293,6 +293,8 @@ else:
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
+            "FleetRolloutStatus": "deployments.fleets.models.FleetRolloutStatus",
+            "FleetMoveStatus": "deployments.fleets.models.MoveStatus",
         },
         "POSTPROCESSING_HOOKS": [
             "drf_spectacular.hooks.postprocess_schema_enums",

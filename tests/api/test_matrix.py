@@ -66,6 +66,17 @@ ROWS = {
     ("GET", "targets/{target.name}/health"): (VIEW, None),
     ("GET", "targets/{target.name}/metrics"): (VIEW, None),
     ("GET", "targets/{target.name}/logs"): (VIEW, None),
+    ("GET", "fleets"): (VIEW, None),
+    ("POST", "fleets"): (OPERATE, {"name": "world"}),
+    ("GET", "fleets/{fleet.name}"): (VIEW, None),
+    ("PATCH", "fleets/{fleet.name}"): (OPERATE, {"members": [{"target": "alpha", "role": "secondary"}]}),
+    ("DELETE", "fleets/{fleet.name}"): (OPERATE, None),
+    ("GET", "fleets/{fleet.name}/rollouts"): (VIEW, None),
+    ("POST", "fleets/{fleet.name}/rollouts"): (OPERATE, {"release": "v1", "max_parallel": 2}),
+    ("GET", "fleet-rollouts/{fleet_rollout.pk}"): (VIEW, None),
+    ("POST", "fleet-rollouts/{fleet_rollout.pk}/abort"): (OPERATE, None),
+    ("POST", "fleet-rollouts/{fleet_rollout.pk}/pause"): (OPERATE, None),
+    ("POST", "fleet-rollouts/{fleet_rollout.pk}/resume"): (OPERATE, None),
 }
 # What another project's administrator is not told to be absent, because it is not the project's own.
 SHARED = {
@@ -79,6 +90,7 @@ SHARED = {
     "providers/local",
     "targets",
     "releases",
+    "fleets",
 }
 ADDRESS_OF = {
     "project": "{project.name}",
@@ -90,6 +102,8 @@ ADDRESS_OF = {
     "plan": "{plan.pk}",
     "release": "v1",
     "rollout": "{rollout.pk}",
+    "fleet": "{fleet.name}",
+    "fleet_rollout": "{fleet_rollout.pk}",
 }
 
 
