@@ -11,6 +11,7 @@ from deployments.api.serializers import ROLES, HealthSummary, ReleaseReference, 
 from deployments.fleets import selectors, services
 from deployments.fleets.models import FleetRolloutStatus, MoveStatus, OnFailure, PauseAfter
 from deployments.models import TargetStatus
+from deployments.strategies import CANARY, ROLLING
 from worker.api.answers import accepted
 from worker.api.serializers import OperationOut
 
@@ -91,9 +92,13 @@ class FleetRolloutCreate(StrictSerializer):
     )
     on_failure = serializers.ChoiceField(choices=OnFailure.choices, default=OnFailure.STOP)
     pause_after = serializers.ChoiceField(choices=PauseAfter.choices, default=PauseAfter.NEVER)
-    strategy = serializers.CharField(max_length=16, required=False, help_text="Of each target's rollout.")
-    steps = serializers.ListField(child=JsonObject(), required=False, help_text="Of each target's rollout.")
-    gates = JsonObject(required=False, help_text="Of each target's rollout.")
+    strategy = serializers.ChoiceField(
+        choices=[ROLLING, CANARY], required=False, help_text="Of each target's rollout."
+    )
+    steps = serializers.ListField(
+        child=serializers.JSONField(), required=False, help_text="Of each target's canary."
+    )
+    gates = JsonObject(required=False, help_text="Of each target's canary.")
 
     def validate(self, values):
         if "release" in values and {"image", "config", "note"} & set(values):

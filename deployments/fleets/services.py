@@ -22,6 +22,7 @@ from deployments.fleets.models import (
 )
 from deployments.models import Release, Target, TargetStatus, name_validator
 from deployments.services import release_create
+from deployments.strategies import ROLLING, validated_strategy
 from worker.models import Operation
 from worker.services import operation_cancel, operation_submit, operation_wake
 
@@ -167,8 +168,10 @@ def fleet_rollout_start(
     """Move every target of a fleet to a release: the canary first, then the others in waves.
 
     `canary` names a member, the first one when empty. `options` go to each target's own rollout as they
-    are (strategy, steps, gates).
+    are: {strategy, steps, gates}.
     """
+    options = options or {}
+    validated_strategy(options.get("strategy", ROLLING), options.get("steps"), options.get("gates"))
     with transaction.atomic():
         held = _lock(fleet)
         members = [
@@ -196,7 +199,7 @@ def fleet_rollout_start(
             max_failures=max_failures,
             on_failure=on_failure,
             pause_after=pause_after,
-            options=options or {},
+            options=options,
             created_by=requested_by,
         )
         operation = operation_submit(

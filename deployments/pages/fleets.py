@@ -231,6 +231,9 @@ def rollout(request, rollout_id):
     held = rollout_or_404(request, rollout_id)
     moves = list(held.moves.all())
     waves: dict[int, list[FleetMove]] = {}
+    children = {(move.rollback or move.rollout).operation: move for move in moves if move.rollout}
+    for child in Operation.objects.unfinished().filter(pk__in=children):
+        children[child.pk].child = child
     for move in moves:
         waves.setdefault(move.wave, []).append(move)
     operation = Operation.objects.filter(pk=held.operation).first()

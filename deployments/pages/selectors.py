@@ -198,7 +198,7 @@ def attention(project, targets) -> list[Attention]:
 
 
 def _failed_operations(project, targets):
-    """Each target's and fleet's newest operation when it failed and the target's own state does not tell it."""
+    """The newest operation of each target and fleet when it failed and the target's own state is silent."""
     told = Q(subject__in=[fleet.subject for fleet in Fleet.objects.filter(project=project)])
     for target in targets:
         if target.status not in (TargetStatus.FAILED, TargetStatus.DESTROYED):

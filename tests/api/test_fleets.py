@@ -35,6 +35,9 @@ def test_a_fleet_from_its_making_to_its_end(operator, viewer, world):
     assert_problem(operator.post(path, {"release": "v1", "note": "x"}), 422, field="release")
     assert_problem(operator.post(path, {"release": "v1", "canary": "beta"}), 422, field="canary")
     assert_problem(operator.post(path, {"release": "v1", "on_failure": "panic"}), 422, field="on_failure")
+    assert_problem(
+        operator.post(path, {"release": "v1", "strategy": "rolling", "steps": [5]}), 422, field="steps"
+    )
     begun = operator.post(
         path, {"release": "v1", "max_failures": 1, "on_failure": "roll_back", "strategy": "rolling"}
     )

@@ -49,6 +49,8 @@ PAGES = {
     "/new-fleet/": OPERATORS,
     "/fleet-rollouts/{fleet_rollout}/": ALL,
     "/palette/?q=se": ALL,
+    "/costs/": ALL,
+    "/costs/exchange-rates/": ALL,
     "/settings/appearance/": ALL,
     "/settings/members/": ADMINS,
     "/settings/members/new/": ADMINS,
@@ -108,6 +110,7 @@ POSTS = {
     "/fleet-rollouts/{fleet_rollout}/abort/": OPERATORS,
     "/fleet-rollouts/{fleet_rollout}/pause/": OPERATORS,
     "/fleet-rollouts/{fleet_rollout}/resume/": OPERATORS,
+    "/costs/exchange-rates/": OPERATORS,
     "/settings/members/new/": ADMINS,
     "/settings/api-keys/": ADMINS,
 }

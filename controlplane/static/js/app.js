@@ -240,7 +240,15 @@
 
   /* Keys. */
   let before = "", beforeAt = 0;
-  const places = { o: "/operations/", t: "/targets/", f: "/fleets/", h: "/", s: "/settings/appearance/", n: "/new-target/" };
+  const places = {
+    c: "/costs/",
+    f: "/fleets/",
+    h: "/",
+    n: "/new-target/",
+    o: "/operations/",
+    s: "/settings/appearance/",
+    t: "/targets/",
+  };
   document.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
       event.preventDefault();

@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('controlplane', '0002_append_only_audit'),
-        ('deployments', '0003_metric_refusals'),
+        ('deployments', '0005_pods'),
     ]
 
     operations = [
