@@ -88,7 +88,7 @@ class FleetRolloutCreate(StrictSerializer):
         min_value=1, max_value=100, default=1, help_text="Targets of one wave after the canary."
     )
     max_failures = serializers.IntegerField(
-        min_value=0, max_value=100, default=0, help_text="Failed targets that are put up with."
+        min_value=0, max_value=100, default=0, help_text="Failed targets that are tolerated."
     )
     on_failure = serializers.ChoiceField(choices=OnFailure.choices, default=OnFailure.STOP)
     pause_after = serializers.ChoiceField(choices=PauseAfter.choices, default=PauseAfter.NEVER)

@@ -163,7 +163,7 @@ class FleetMove(models.Model):
 
     @property
     def seconds(self) -> float | None:
-        """How long its move, and its way back, took; None before they ended."""
+        """How long its move, and its way back, took; None before they ended, and for what was not begun."""
         if self.started_at is None or self.finished_at is None:
             return None
         return (self.finished_at - self.started_at).total_seconds()

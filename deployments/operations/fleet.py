@@ -167,15 +167,13 @@ class FleetRolloutOperation(OperationHandler):
         release = self.rollout.release
         target = Target.objects.select_related("release").get(pk=move.target_id)
         if target.release_id == release.pk:
-            now = database_now()
             self._write(
                 move,
                 f"{target.name} runs {release} already",
                 status=MoveStatus.UNCHANGED,
                 before=target.release,
                 after=target.release,
-                started_at=now,
-                finished_at=now,
+                finished_at=database_now(),
             )
             return
         try:
@@ -274,7 +272,6 @@ class FleetRolloutOperation(OperationHandler):
             reason=reason,
             after=target.release,
             finished_at=database_now(),
-            started_at=move.started_at or database_now(),
         )
 
     def _write(self, move: FleetMove, message: str, *, child: str = "", **values) -> None:

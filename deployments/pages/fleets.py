@@ -16,7 +16,6 @@ from deployments.fleets.models import (
     ROLES,
     Fleet,
     FleetMember,
-    FleetMove,
     FleetRollout,
     OnFailure,
     PauseAfter,
@@ -25,6 +24,7 @@ from deployments.models import Target, TargetStatus
 from deployments.pages import selectors
 from deployments.pages.actions import gone_to
 from deployments.pages.release_form import FIELDS, release_asked, release_context, whole_number
+from deployments.strategies import ROLLING
 from worker.models import Operation
 
 WORST = ("unhealthy", "degraded", "unknown", "healthy")
@@ -49,8 +49,8 @@ def fleet_context(fleet: Fleet, **more) -> dict:
 
 
 def health_of(targets) -> str:
-    """The worst health of a fleet's targets; empty for none."""
-    found = {target.health for target in targets}
+    """The worst health of those of a fleet's targets that exist; empty for none."""
+    found = {target.health for target in targets if target.status != TargetStatus.PENDING}
     return next((health for health in WORST if health in found), "")
 
 
@@ -173,6 +173,7 @@ def roll_out(request, name):
         max_failures=given.get("max_failures", 0),
         on_failure=given.get("on_failure", OnFailure.STOP),
         pause_after=given.get("pause_after", PauseAfter.NEVER),
+        strategy=given.get("strategy", ROLLING),
         failures=OnFailure.choices,
         pauses=PauseAfter.choices,
         **release_context(request, current),
@@ -187,6 +188,7 @@ def roll_out(request, name):
             max_failures=_count(given, "max_failures", 0),
             on_failure=_choice(given, "on_failure", OnFailure),
             pause_after=_choice(given, "pause_after", PauseAfter),
+            options={"strategy": given.get("strategy", ROLLING)},
             requested_by=actor(request),
             **release_asked(given, context),
         )
@@ -230,17 +232,14 @@ def rollout(request, rollout_id):
     """The report, kept current: each target's release before and after, status, reason and time."""
     held = rollout_or_404(request, rollout_id)
     moves = list(held.moves.all())
-    waves: dict[int, list[FleetMove]] = {}
     children = {(move.rollback or move.rollout).operation: move for move in moves if move.rollout}
     for child in Operation.objects.unfinished().filter(pk__in=children):
         children[child.pk].child = child
-    for move in moves:
-        waves.setdefault(move.wave, []).append(move)
     operation = Operation.objects.filter(pk=held.operation).first()
     context = fleet_context(
         held.fleet,
         rollout=held,
-        waves=sorted(waves.items()),
+        moves=moves,
         operation=operation,
         done=sum(move.status in ("moved", "unchanged") for move in moves),
         total=len(moves),

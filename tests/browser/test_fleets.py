@@ -20,10 +20,10 @@ def test_a_report_tells_where_it_stopped(page, site):
 
 def test_a_fleet_is_made_rolled_out_to_and_aborted(page, site):
     page.goto("/new-fleet/")
-    page.get_by_label("Name").fill("pair")
-    page.get_by_label("Target").first.select_option("local")
+    page.get_by_label("Name", exact=True).fill("pair")
+    page.get_by_label("Target", exact=True).first.select_option("local")
     page.get_by_role("button", name="Add a target").click()
-    page.get_by_label("Target").last.select_option("catalog")
+    page.get_by_label("Target", exact=True).last.select_option("catalog")
     page.get_by_role("button", name="Move up").last.click()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("heading", name="pair")).to_be_visible()
