@@ -262,7 +262,7 @@ class RolloutOut(serializers.Serializer):
     strategy = serializers.CharField()
     steps = serializers.ListField(child=JsonObject(), help_text="[{weight, pause_seconds}]")
     gates = JsonObject()
-    step = serializers.IntegerField(help_text="Which of the steps it is at, from 0.")
+    step = serializers.IntegerField(help_text="Which of the steps it is at, from 0; past the last: promoted.")
     step_since = serializers.DateTimeField(
         allow_null=True, help_text="Since when the step's weight is in force."
     )
