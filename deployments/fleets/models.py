@@ -84,7 +84,7 @@ class FleetRollout(models.Model):
     reason = models.TextField(blank=True, help_text="Why it stopped, was rolled back or failed.")
     max_parallel = models.PositiveSmallIntegerField(default=1, help_text="Targets of one wave.")
     max_failures = models.PositiveSmallIntegerField(
-        default=0, help_text="Failed targets that are put up with."
+        default=0, help_text="Failed targets that are tolerated."
     )
     on_failure = models.CharField(max_length=9, choices=OnFailure, default=OnFailure.STOP)
     pause_after = models.CharField(max_length=6, choices=PauseAfter, default=PauseAfter.NEVER)

@@ -45,7 +45,7 @@ class Migration(migrations.Migration):
                 ('status', models.CharField(choices=[('running', 'Running'), ('paused', 'Paused'), ('rolling_back', 'Rolling back'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('rolled_back', 'Rolled back'), ('cancelled', 'Cancelled')], default='running', max_length=12)),
                 ('reason', models.TextField(blank=True, help_text='Why it stopped, was rolled back or failed.')),
                 ('max_parallel', models.PositiveSmallIntegerField(default=1, help_text='Targets of one wave.')),
-                ('max_failures', models.PositiveSmallIntegerField(default=0, help_text='Failed targets that are put up with.')),
+                ('max_failures', models.PositiveSmallIntegerField(default=0, help_text='Failed targets that are tolerated.')),
                 ('on_failure', models.CharField(choices=[('stop', 'Stop, and leave what has moved'), ('roll_back', 'Stop, and roll back what has moved')], default='stop', max_length=9)),
                 ('pause_after', models.CharField(choices=[('never', 'Never'), ('canary', 'After the canary'), ('wave', 'After every wave')], default='never', max_length=6)),
                 ('options', models.JSONField(default=dict, help_text="What each target's rollout is started with.")),
