@@ -83,9 +83,7 @@ class FleetRollout(models.Model):
     status = models.CharField(max_length=12, choices=FleetRolloutStatus, default=FleetRolloutStatus.RUNNING)
     reason = models.TextField(blank=True, help_text="Why it stopped, was rolled back or failed.")
     max_parallel = models.PositiveSmallIntegerField(default=1, help_text="Targets of one wave.")
-    max_failures = models.PositiveSmallIntegerField(
-        default=0, help_text="Failed targets that are tolerated."
-    )
+    max_failures = models.PositiveSmallIntegerField(default=0, help_text="Failed targets that are tolerated.")
     on_failure = models.CharField(max_length=9, choices=OnFailure, default=OnFailure.STOP)
     pause_after = models.CharField(max_length=6, choices=PauseAfter, default=PauseAfter.NEVER)
     options = models.JSONField(default=dict, help_text="What each target's rollout is started with.")
