@@ -310,6 +310,8 @@ else:
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
+            "FleetRolloutStatus": "deployments.fleets.models.FleetRolloutStatus",
+            "FleetMoveStatus": "deployments.fleets.models.MoveStatus",
             "AlertChannelKind": "costs.models_planning.ChannelKind",
             "ResourceKind": "costs.api.estimates.RESOURCE_KINDS",
         },
