@@ -28,6 +28,10 @@ ROLE_FOR: dict[str, Role] = {
     "target.restart": OPERATOR,
     "target.rollback": OPERATOR,
     "collection.job.start": OPERATOR,
+    "fleet.read": VIEWER,
+    "fleet.create": OPERATOR,
+    "fleet.update": OPERATOR,
+    "fleet.delete": OPERATOR,
     "plan.read": VIEWER,
     "plan.create": OPERATOR,
     "plan.apply": OPERATOR,
@@ -39,6 +43,13 @@ ROLE_FOR: dict[str, Role] = {
     "cost.read": VIEWER,
     "cost.import": OPERATOR,
     "cost.rate.manage": OPERATOR,
+    "cost.price.sync": OPERATOR,
+    "cost.price.give": OPERATOR,
+    "cost.estimate.make": OPERATOR,
+    "cost.budget.manage": OPERATOR,
+    "cost.channel.read": OPERATOR,
+    "cost.channel.manage": ADMIN,
+    "cost.channel.test": OPERATOR,
 }
 
 

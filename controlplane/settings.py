@@ -310,6 +310,10 @@ else:
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
+            "FleetRolloutStatus": "deployments.fleets.models.FleetRolloutStatus",
+            "FleetMoveStatus": "deployments.fleets.models.MoveStatus",
+            "AlertChannelKind": "costs.models_planning.ChannelKind",
+            "ResourceKind": "costs.api.estimates.RESOURCE_KINDS",
         },
         "POSTPROCESSING_HOOKS": [
             "drf_spectacular.hooks.postprocess_schema_enums",
@@ -409,6 +413,38 @@ else:
             doc="Days that metrics at 1 h resolution and changes of health are kept.",
         ),
     }
+    # Where the clouds' price lists are read; tests put their own server there.
+    PRICES_URLS = {
+        "aws": env.text(
+            "AINDUS_AWS_PRICES_URL",
+            "https://pricing.us-east-1.amazonaws.com",
+            doc="Where the AWS Price List's bulk files are.",
+        ),
+        "azure": env.text(
+            "AINDUS_AZURE_PRICES_URL", "https://prices.azure.com", doc="Where Azure's Retail Prices API is."
+        ),
+        "gcp": env.text(
+            "AINDUS_GCP_PRICES_URL",
+            "https://cloudbilling.googleapis.com",
+            doc="Where Google Cloud's Billing Catalog API is.",
+        ),
+    }
+    GCP_PRICES_KEY = env.text(
+        "AINDUS_GCP_PRICES_KEY", doc="API key that reads Google Cloud's Billing Catalog."
+    )
+    SMTP_URL = env.text(
+        "AINDUS_SMTP_URL",
+        doc="Server for e-mail alerts: smtp://user:password@host:587 (STARTTLS where it offers it) or smtps://.",
+    )
+    MAIL_FROM = env.text(
+        "AINDUS_MAIL_FROM", "aindusdb@localhost", doc="Address that e-mail alerts are sent from."
+    )
+    ALERT_NETWORKS = env.words(
+        "AINDUS_ALERT_NETWORKS", doc="Networks that webhooks of alerts may lead to besides public addresses."
+    )
+    PUBLIC_URL = env.text(
+        "AINDUS_PUBLIC_URL", doc="Address of the dashboard as people reach it; alerts link to it."
+    ).rstrip("/")
     COST_UPLOAD_BYTES = env.integer(
         "AINDUS_COST_UPLOAD_BYTES",
         16 * 2**30,
@@ -445,6 +481,11 @@ else:
             "task": "deployments.scrape",
             "schedule": 15.0,
             "options": {"expires": 15, "queue": "maintenance"},
+        },
+        "watch_budgets": {
+            "task": "costs.watch_budgets",
+            "schedule": 600.0,
+            "options": {"expires": 600, "queue": "maintenance"},
         },
         "roll_up": {
             "task": "deployments.roll_up",

@@ -67,6 +67,17 @@ ROWS = {
     ("GET", "targets/{target.name}/health"): (VIEW, None),
     ("GET", "targets/{target.name}/metrics"): (VIEW, None),
     ("GET", "targets/{target.name}/logs"): (VIEW, None),
+    ("GET", "fleets"): (VIEW, None),
+    ("POST", "fleets"): (OPERATE, {"name": "world"}),
+    ("GET", "fleets/{fleet.name}"): (VIEW, None),
+    ("PATCH", "fleets/{fleet.name}"): (OPERATE, {"members": [{"target": "alpha", "role": "secondary"}]}),
+    ("DELETE", "fleets/{fleet.name}"): (OPERATE, None),
+    ("GET", "fleets/{fleet.name}/rollouts"): (VIEW, None),
+    ("POST", "fleets/{fleet.name}/rollouts"): (OPERATE, {"release": "v1", "max_parallel": 2}),
+    ("GET", "fleet-rollouts/{fleet_rollout.pk}"): (VIEW, None),
+    ("POST", "fleet-rollouts/{fleet_rollout.pk}/abort"): (OPERATE, None),
+    ("POST", "fleet-rollouts/{fleet_rollout.pk}/pause"): (OPERATE, None),
+    ("POST", "fleet-rollouts/{fleet_rollout.pk}/resume"): (OPERATE, None),
     ("GET", "costs/imports"): (VIEW, None),
     ("POST", "costs/imports"): (OPERATE, None),
     ("GET", "costs/imports/{cost_import}"): (VIEW, None),
@@ -77,6 +88,35 @@ ROWS = {
     ),
     ("GET", "costs/exchange-rates/{rate}"): (VIEW, None),
     ("DELETE", "costs/exchange-rates/{rate}"): (OPERATE, None),
+    ("GET", "costs/prices"): (VIEW, None),
+    ("POST", "costs/prices"): (OPERATE, {"cloud": "aws", "region": "us-east-1"}),
+    ("GET", "costs/node-prices"): (VIEW, None),
+    ("POST", "costs/node-prices"): (
+        OPERATE,
+        {"provider": "local", "cpus": 4, "memory_gib": 16, "price": {"amount": "0.2", "currency": "EUR"}},
+    ),
+    ("DELETE", "costs/node-prices/{node_price}"): (OPERATE, None),
+    ("GET", "costs/estimates"): (VIEW, None),
+    ("POST", "costs/estimates"): (
+        OPERATE,
+        {"resources": [{"cloud": "aws", "region": "us-east-1", "kind": "node", "sku": "m6g.xlarge"}]},
+    ),
+    ("GET", "costs/estimates/{estimate}"): (VIEW, None),
+    ("DELETE", "costs/estimates/{estimate}"): (OPERATE, None),
+    ("GET", "costs/budgets"): (VIEW, None),
+    ("POST", "costs/budgets"): (OPERATE, {"name": "all", "amount": "100", "currency": "USD"}),
+    ("GET", "costs/budgets/{budget}"): (VIEW, None),
+    ("PATCH", "costs/budgets/{budget}"): (OPERATE, {"amount": "200"}),
+    ("DELETE", "costs/budgets/{budget}"): (OPERATE, None),
+    ("GET", "costs/budgets/{budget}/alerts"): (VIEW, None),
+    ("GET", "costs/alert-channels"): (OPERATE, None),
+    ("POST", "costs/alert-channels"): (
+        ADMIN,
+        {"name": "ops", "kind": "webhook", "url": "https://hooks.example.org/x"},
+    ),
+    ("GET", "costs/alert-channels/{channel}"): (OPERATE, None),
+    ("DELETE", "costs/alert-channels/{channel}"): (ADMIN, None),
+    ("POST", "costs/alert-channels/{channel}/test"): (OPERATE, None),
 }
 # What another project's administrator is not told to be absent, because it is not the project's own.
 SHARED = {
@@ -90,7 +130,13 @@ SHARED = {
     "providers/local",
     "targets",
     "releases",
+    "fleets",
     "costs/exchange-rates",
+    "costs/prices",
+    "costs/node-prices",
+    "costs/estimates",
+    "costs/budgets",
+    "costs/alert-channels",
     "costs/imports",
 }
 ADDRESS_OF = {
@@ -103,7 +149,13 @@ ADDRESS_OF = {
     "plan": "{plan.pk}",
     "release": "v1",
     "rollout": "{rollout.pk}",
+    "fleet": "{fleet.name}",
+    "fleet_rollout": "{fleet_rollout.pk}",
     "rate": "{rate}",
+    "node_price": "{node_price}",
+    "estimate": "{estimate}",
+    "budget": "{budget}",
+    "channel": "{channel}",
     "cost_import": "{cost_import}",
 }
 
@@ -134,7 +186,17 @@ def filled(address, world, user):
     rate = world.project.exchange_rates.create(
         date="2026-11-01", from_currency="EUR", to_currency="USD", rate="1.08"
     )
+    project = world.project
+    planned = {
+        "node_price": project.node_prices.create(
+            provider="kubernetes", cpus=4, memory_gib=16, amount="0.1", currency="USD"
+        ),
+        "estimate": project.estimates.create(name="e"),
+        "budget": project.budgets.create(name="b", amount=1, currency="USD"),
+        "channel": project.alert_channels.create(name="c", kind="email", recipients=["a@example.org"]),
+    }
     world_values = {**vars(world), "member": user.username, "api_key": key.pk, "rate": rate.pk}
+    world_values |= {name: row.pk for name, row in planned.items()}
     source = world.project.cost_sources.create(name="bill", kind="upload", created_by="test")
     world_values["cost_import"] = source.imports.create(created_by="test").pk
     return address.format(**world_values)
