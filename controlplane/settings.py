@@ -311,6 +311,8 @@ else:
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
+            "FleetRolloutStatus": "deployments.fleets.models.FleetRolloutStatus",
+            "FleetMoveStatus": "deployments.fleets.models.MoveStatus",
             "AlertChannelKind": "costs.models_planning.ChannelKind",
             "ResourceKind": "costs.api.estimates.RESOURCE_KINDS",
         },

@@ -9,6 +9,8 @@ from django.test import Client
 from controlplane import actors, throttle
 from controlplane.models import Membership, Project, Role, User
 from controlplane.services import api_key_create
+from deployments.fleets.models import Fleet, FleetRollout
+from deployments.fleets.services import fleet_create, fleet_rollout_start
 from deployments.models import Plan, Release, Replica, ReplicaStatus, Rollout, Target, TargetStatus
 from worker.handlers import OperationHandler, operation
 from worker.outcomes import Done, Outcome
@@ -173,12 +175,16 @@ class World:
     plan: Plan
     rollout: Rollout
     operation: object
+    fleet: Fleet
+    fleet_rollout: FleetRollout
 
 
 @pytest.fixture
 def world(project):
     release = make_release(project)
     target = make_target(project, release=release)
+    fleet = fleet_create(project=project, name="all", members=[{"target": "alpha"}], created_by="test")
+    fleet_rollout, _ = fleet_rollout_start(fleet=fleet, release=release, requested_by="test")
     submitted = operation_submit(project=project, kind="sample.api", subject="thing:1", created_by="key:x")
     return World(
         project,
@@ -188,4 +194,6 @@ def world(project):
         Plan.objects.create(target=target, spec={}, digest="0" * 64, created_by="test"),
         Rollout.objects.create(target=target, release=release, created_by="test", operation=""),
         submitted,
+        fleet,
+        fleet_rollout,
     )
