@@ -168,6 +168,10 @@ VECTORS = {
         "AINDUS_TRANSFER_URLS",
         doc="What URLs of imports and exports may start with, such as s3://bucket/a/; none by default.",
     ),
+    "postgres_bin": env.text(
+        "AINDUS_POSTGRES_BIN",
+        doc="Folder of the pg_dump and pg_restore of backups; those that come along when not set.",
+    ),
     "transfer_networks": env.words(
         "AINDUS_TRANSFER_NETWORKS",
         doc="Networks that http(s) URLs of imports and exports may lead to besides public addresses.",
