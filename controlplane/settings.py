@@ -297,6 +297,9 @@ else:
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
+            "BackupStatus": "deployments.backups.models.BackupStatus",
+            "RestoreStatus": "deployments.backups.models.RestoreStatus",
+            "RestoreMode": "deployments.backups.models.RestoreMode",
         },
         "POSTPROCESSING_HOOKS": [
             "drf_spectacular.hooks.postprocess_schema_enums",
@@ -346,6 +349,10 @@ else:
     # What `manage.py up --check` runs; see deployments/first_light/installation.py for its arguments.
     CHECK_COMMAND = "deployments.first_light.installation.run"
 
+    BACKUP_URLS = env.words(
+        "AINDUS_BACKUP_URLS",
+        doc="What URLs of backups may start with, such as s3://bucket/a/; none by default.",
+    )
     API_IMAGE = f"aindusdb/api:{__version__}"
     API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
     REPLICA_HOST = "127.0.0.1"
@@ -430,6 +437,11 @@ else:
             "task": "deployments.roll_up",
             "schedule": 60.0,
             "options": {"expires": 60, "queue": "maintenance"},
+        },
+        "backups": {
+            "task": "deployments.backups",
+            "schedule": 15.0,
+            "options": {"expires": 15, "queue": "maintenance"},
         },
         "tidy_replicas": {
             "task": "deployments.tidy_replicas",

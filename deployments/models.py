@@ -338,3 +338,7 @@ class CollectionSize(models.Model):
 
     def __str__(self):
         return f"{self.collection} {self.at}"
+
+
+# Django looks for an app's models here.
+from deployments.backups.models import Backup, BackupSchedule, Restore  # noqa: E402, F401

@@ -1,6 +1,7 @@
 """pg_dump and pg_restore on a database, without its password in an argument."""
 
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -11,6 +12,11 @@ from psycopg.conninfo import conninfo_to_dict
 from controlplane import embedded
 from vectors.jobs.work import FailedError
 
+# What the programs say when the server went away, or did not let them in yet.
+AWAY = re.compile(
+    r"connection to server|closed the connection|terminating connection|connection to client lost|"
+    r"could not (send|receive)|starting up|shutting down"
+)
 NAMES = {
     "host": "PGHOST",
     "port": "PGPORT",
@@ -32,6 +38,10 @@ def program(name: str) -> Path:
     if not path.is_file():
         raise FailedError(f"There is no {name} here: set AINDUS_POSTGRES_BIN to the folder that has it.")
     return path
+
+
+class AwayError(FailedError):
+    """The database does not answer, or went away; another try makes sense."""
 
 
 class Program:
@@ -67,7 +77,9 @@ class Program:
     def finish(self) -> None:
         """Wait for its end; FailedError with what it printed when that was not a good one."""
         if self.process.wait():
-            raise FailedError(f"{self.name}: {self.told()}")
+            told = self.told()
+            kind = AwayError if AWAY.search(told) and "does not exist" not in told else FailedError
+            raise kind(f"{self.name}: {told}")
 
     def told(self) -> str:
         """The first error it printed."""

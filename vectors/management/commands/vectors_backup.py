@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand
 
 from controlplane.errors import ProblemError
 from vectors.backups import dumping, places, restoring
+from vectors.backups.programs import AwayError
 from vectors.backups.telling import Telling
 from vectors.jobs.work import FailedError
 
@@ -35,9 +36,11 @@ class Command(BaseCommand):
                 places.delete(at, job)
                 result = {}
         except (FailedError, ProblemError) as error:
-            telling.failed(str(error))
+            telling.failed(str(error), "away" if isinstance(error, AwayError) else "failed")
             raise SystemExit(1) from None
         except psycopg.Error as error:
-            telling.failed(f"The database: {(str(error).strip() or type(error).__name__).splitlines()[0]}")
+            away = isinstance(error, psycopg.OperationalError) and "does not exist" not in str(error)
+            text = (str(error).strip() or type(error).__name__).splitlines()[0]
+            telling.failed(f"The database: {text}", "away" if away else "failed")
             raise SystemExit(1) from None
         telling.succeeded(result)
