@@ -131,6 +131,7 @@ def restore_start(
     In place needs the target's name as confirmation. `target` is whose resources are used: for a new target
     the one that is its model.
     """
+    backup = Backup.objects.get(pk=backup.pk)
     if not backup.stored or backup.status in GOING:
         raise ConflictError(f"The bytes of {backup.pk} are not there.", code="backup_not_stored")
     if mode == RestoreMode.IN_PLACE and confirm != target.name:

@@ -1,6 +1,5 @@
 """Backups, their proof, restores and schedules of a target on this machine, with real databases and tasks."""
 
-import json
 import os
 import random
 import signal
@@ -11,7 +10,7 @@ import pytest
 
 from controlplane.errors import ConflictError, InvalidError
 from deployments.backups import schedules, services
-from deployments.backups.models import Backup, BackupSchedule, BackupStatus, Restore, RestoreStatus
+from deployments.backups.models import Backup, BackupStatus, RestoreStatus
 from deployments.backups.services import backup_start, restore_decide, restore_start
 from deployments.models import Target
 from deployments.providers.local.provider import object_name
@@ -117,3 +116,115 @@ def test_backup_restore_in_place_and_undo_with_the_vector_api(project, machine, 
     assert TargetApi(copy, subject="test").collection("docs")["points"] == 400
     assert sorted(databases(settings)) == sorted([object_name(target.pk), object_name(copy.pk)])
     assert tasks(machine) == []
+
+
+def advance_to(operation, step: str) -> None:
+    """Run the operation until it stands at a step and has run it once."""
+
+    def there():
+        operation.refresh_from_db()
+        ran = engine.advance(operation.pk)
+        assert not operation.is_finished, operation.error
+        return ran and operation.step == step
+
+    wait_until(there)
+
+
+def test_what_dies_or_is_cancelled_leaves_nothing(target, run, stand_in, settings):
+    own = [object_name(target.pk)]
+    sql(target, "CREATE TABLE ballast AS SELECT md5(n::text) FROM generate_series(1, 20000) n")
+
+    # A dump whose process is killed is made anew.
+    backup, operation = backup_start(target=target, requested_by="test")
+    with psycopg.connect(target.secrets["database_url"]) as connection:
+        connection.execute("LOCK TABLE ballast IN ACCESS EXCLUSIVE MODE")
+        advance_to(operation, "dump")
+        [task] = tasks(stand_in)
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+        wait_until(lambda: connection.execute(waiting, own).fetchone())
+        for pid in signals.members(stand_in / "tasks" / task):
+            os.kill(pid, signal.SIGKILL)
+    operation = run(operation)
+    assert operation.status == Status.SUCCEEDED, operation.error
+    retried = [event.message for event in operation.events.all() if "Another try" in event.message]
+    assert len(retried) == 1 and "The process" in retried[0]
+    assert databases(settings) == own and tasks(stand_in) == []
+
+    # Cancelled while its copy is read back: no scratch, no file, no task.
+    cancelled, operation = backup_start(target=target, requested_by="test")
+    advance_to(operation, "read_back")
+    assert len(databases(settings)) == 2
+    operation_cancel(operation=operation, requested_by="test")
+    operation = run(operation)
+    assert operation.status == Status.CANCELLED, operation.error
+    cancelled.refresh_from_db()
+    assert (cancelled.status, cancelled.stored) == (BackupStatus.CANCELLED, False)
+    assert databases(settings) == own and tasks(stand_in) == []
+    files = sorted(path.name for path in Path(backup.place).parent.iterdir())
+    assert files == [Path(backup.place).name, f"{Path(backup.place).name}.json"]
+
+    # A backup whose bytes changed is not restored, and what was begun goes.
+    content = bytearray(Path(backup.place).read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    Path(backup.place).write_bytes(content)
+    restore, operation = restore_start(
+        target=target, backup=backup, mode="in_place", confirm="one", requested_by="test"
+    )
+    operation = run(operation)
+    assert (operation.status, operation.error_code) == (Status.FAILED, "restore_failed")
+    assert "damaged" in operation.error
+    restore.refresh_from_db()
+    assert (restore.status, restore.kept_database) == (RestoreStatus.FAILED, "")
+    assert databases(settings) == own and tasks(stand_in) == []
+
+    # What an operation that ended left behind, goes at the next look; what is not ours stays.
+    number = operation.pk
+    with psycopg.connect(settings.DATABASE_URL, autocommit=True) as connection:
+        left = f"aindus_s_{services.ids.decode('op', number).hex}"
+        connection.execute(f"CREATE DATABASE {left} OWNER {own[0]}")
+        connection.execute(f"CREATE DATABASE aindus_s_{'0' * 32} OWNER {own[0]}")
+    schedules.tick()
+    assert databases(settings) == [f"aindus_s_{'0' * 32}", *own]
+
+    # Destroying the target takes what lies beside its database with it.
+    target_update(target=target, deletion_protection=False, requested_by="test")
+    assert run(target_destroy(target=target, confirm="one", requested_by="test")).status == Status.SUCCEEDED
+    assert target_databases(settings.DATABASE_URL) == set() and databases(settings) == []
+    operation = run(services.backup_delete(backup=backup, requested_by="test"))
+    assert operation.status == Status.SUCCEEDED, operation.error
+    assert not Path(backup.place).exists()
+
+
+def test_a_cancelled_restore_gives_the_place_back(target, run, stand_in, settings):
+    """Cancelled just after the databases changed places, before that was written down."""
+    backup, operation = backup_start(target=target, requested_by="test")
+    assert run(operation).status == Status.SUCCEEDED
+    sql(target, "CREATE TABLE late (n int)")
+    restore, operation = restore_start(
+        target=target,
+        backup=Backup.objects.get(pk=backup.pk),
+        mode="in_place",
+        confirm="one",
+        requested_by="test",
+    )
+
+    def at_the_swap():
+        engine.advance(operation.pk)
+        operation.refresh_from_db()
+        return operation.step == "put_in_place"
+
+    wait_until(at_the_swap)
+    lease = engine.take_lease(operation.pk)
+    handler = engine.handler_for(operation.kind)(lease)
+    handler.put_in_place()
+    assert handler.databases.identity(handler.spec, handler.kept)
+    # The worker that did it is gone without a word.
+    Operation.objects.filter(pk=operation.pk).update(lease_owner="gone:0:0:0")
+    Operation.objects.filter(pk=operation.pk).update(lease_expires_at=engine.database_now())
+    operation_cancel(operation=operation, requested_by="test")
+    operation = run(operation)
+    assert operation.status == Status.CANCELLED, operation.error
+    assert databases(settings) == [object_name(target.pk)]
+    assert sql(target, "SELECT to_regclass('late') IS NOT NULL") == [(True,)]
+    restore.refresh_from_db()
+    assert (restore.status, restore.can_be_undone) == (RestoreStatus.CANCELLED, False)
