@@ -42,6 +42,8 @@ ROLE_FOR: dict[str, Role] = {
     "rollout.read": VIEWER,
     "rollout.create": OPERATOR,
     "rollout.control": OPERATOR,
+    "cost.read": VIEWER,
+    "cost.rate.manage": OPERATOR,
 }
 
 

@@ -172,6 +172,21 @@ VECTORS = {
         "AINDUS_POSTGRES_BIN",
         doc="Folder of the pg_dump and pg_restore of backups; those that come along when not set.",
     ),
+    "drill_delay_ms": env.integer(
+        "AINDUS_DRILL_DELAY_MS", 0, most=60_000, doc="A drill: requests are answered so much later; 0: off."
+    ),
+    "drill_delay_percent": env.integer(
+        "AINDUS_DRILL_DELAY_PERCENT", 100, most=100, doc="How many of the requests that delay is for."
+    ),
+    "drill_error_percent": env.integer(
+        "AINDUS_DRILL_ERROR_PERCENT", 0, most=100, doc="A drill: so many requests answer 500; 0: off."
+    ),
+    "drill_search_width": env.integer(
+        "AINDUS_DRILL_SEARCH_WIDTH",
+        0,
+        most=1000,
+        doc="A drill: indexes are searched at most so widely, which costs recall; 0: off.",
+    ),
     "transfer_networks": env.words(
         "AINDUS_TRANSFER_NETWORKS",
         doc="Networks that http(s) URLs of imports and exports may lead to besides public addresses.",
@@ -207,6 +222,7 @@ else:
         "controlplane",
         "worker",
         "deployments",
+        "costs",
         "vectors",
     ]
     MIDDLEWARE = [
@@ -292,6 +308,7 @@ else:
         "ENUM_NAME_OVERRIDES": {
             "Role": "controlplane.models.Role",
             "TargetRole": "deployments.api.serializers.ROLES",
+            "RevisionRole": "deployments.api.observed.REVISION_ROLES",
             "OperationStatus": "worker.models.Status",
             "TargetStatus": "deployments.models.TargetStatus",
             "Health": "deployments.models.Health",

@@ -12,8 +12,10 @@ urlpatterns = [
     path("api/v1/", include("controlplane.api.urls")),
     path("api/v1/", include("worker.api.urls")),
     path("api/v1/", include("deployments.api.urls")),
+    path("api/v1/", include("costs.api.urls")),
     path("api/v1/vectors", include("vectors.urls")),
     path("api/", include("controlplane.api.documentation")),
     path("", include("controlplane.pages.urls")),
     path("", include("deployments.pages.urls")),
+    path("costs/", include("costs.pages.urls")),
 ]

@@ -2,10 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import aiohttp
+from yarl import URL
+
+from deployments.reaching import Way, refusal
 
 AT_ONCE = 100
 
@@ -20,42 +23,52 @@ class Answer:
     error: str = ""
 
 
-def fetch_all(urls: Iterable[str], *, timeout_seconds: float, most_bytes: int) -> dict[str, Answer]:
-    """GET every URL, at most AT_ONCE at a time; every URL has an Answer, and none raises.
+def fetch_all(
+    ways: Mapping[str, Way], path: str, *, timeout_seconds: float, most_bytes: int
+) -> dict[str, Answer]:
+    """GET a path by every way, at most AT_ONCE at a time; every key has an Answer, and none raises.
 
-    The deadline counts from the URL's own turn to the last byte of its body, so that a server that drips
-    cannot hold the others up.
+    The deadline counts from the request's own turn to the last byte of its body, so that a server that
+    drips cannot hold the others up.
     """
-    return asyncio.run(_fetch_all(list(dict.fromkeys(urls)), timeout_seconds, most_bytes))
+    return asyncio.run(_fetch_all(ways, path, timeout_seconds, most_bytes))
 
 
-async def _fetch_all(urls: list[str], timeout_seconds: float, most_bytes: int) -> dict[str, Answer]:
+async def _fetch_all(ways: Mapping, path: str, timeout_seconds: float, most_bytes: int) -> dict:
     turns = asyncio.Semaphore(AT_ONCE)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector) as session:
 
-        async def one(url: str) -> Answer:
+        async def one(way: Way) -> Answer:
             async with turns:
                 began = time.perf_counter()
                 try:
                     async with asyncio.timeout(timeout_seconds):
-                        return await _fetch(session, url, most_bytes, began)
+                        return await _fetch(session, way, path, most_bytes, began)
                 except TimeoutError:
                     return Answer(error=f"does not answer within {timeout_seconds:g} s")
                 except (aiohttp.ClientError, OSError, ValueError) as error:
                     return Answer(error=f"cannot be reached ({_cause(error)})")
 
-        answers = await asyncio.gather(*(one(url) for url in urls))
-    return dict(zip(urls, answers, strict=True))
+        answers = await asyncio.gather(*(one(way) for way in ways.values()))
+    return dict(zip(ways, answers, strict=True))
 
 
-async def _fetch(session: aiohttp.ClientSession, url: str, most_bytes: int, began: float) -> Answer:
-    async with session.get(url, allow_redirects=False) as response:
+async def _fetch(
+    session: aiohttp.ClientSession, way: Way, path: str, most_bytes: int, began: float
+) -> Answer:
+    # Encoded already: what a relay's path holds stays as it is.
+    url = URL(f"{way.url}{path}", encoded=True)
+    async with session.get(url, headers=way.headers, ssl=way.tls or True, allow_redirects=False) as response:
         body = b""
         async for chunk in response.content.iter_chunked(65536):
             body += chunk
             if len(body) > most_bytes:
                 return Answer(error=f"answers more than {most_bytes} bytes")
+        if way.relay and response.status >= 400:
+            told = refusal(response.content_type, body)
+            if told:
+                return Answer(error=f"cannot be reached through the cluster ({response.status}: {told})")
         return Answer(response.status, body, (time.perf_counter() - began) * 1000)
 
 

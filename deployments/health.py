@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from django.db.models import Q
 
+from deployments import pods
 from deployments.models import LIVE_REPLICA, Health, HealthTransition, ProbeHeartbeat, Replica, Target
 from deployments.probing import UNKNOWN_AFTER
 from worker.engine import database_now
@@ -190,7 +191,8 @@ def target_health(target: Target) -> dict:
 
     `replicas` are the live ones and those that ended within the last hour: {id, release, status, health,
     reason, url, last_probe_at, last_probe_ms, created_at, ready_at, stopped_at}. `uptime` is {1h, 24h, 30d}
-    as shares. When no round ran for a minute, health is unknown since the last one.
+    as shares; `cluster` is that of `pods.cluster_of`. When no round ran for a minute, health is unknown
+    since the last one.
     """
     clock = _Clock()
     target = Target.objects.get(pk=target.pk)
@@ -223,4 +225,5 @@ def target_health(target: Target) -> dict:
             for replica in rows.select_related("release").order_by("pk")
         ],
         "uptime": uptimes([target])[target.pk],
+        "cluster": pods.cluster_of(target),
     }

@@ -149,15 +149,37 @@ class RolloutStatus(models.TextChoices):
     FAILED = "failed", "Failed"
     CANCELLED = "cancelled", "Cancelled"
 
+    @classmethod
+    def open(cls) -> tuple:
+        """Those of a rollout that has not ended."""
+        return cls.RUNNING, cls.ROLLING_BACK
+
 
 class Rollout(models.Model):
-    """One move of a target from a release to another."""
+    """One move of a target from a release to another.
+
+    A canary goes through `steps` one by one: at step `step` the new release has `weight` per cent of the
+    requests. `command` is what a person asked for and the operation has not taken up yet; `hold` tells why
+    it stays at its step, `paused` that a person wants it to.
+    """
 
     id = IdField("rol")
     target = models.ForeignKey(Target, models.CASCADE, related_name="rollouts")
     release = models.ForeignKey(Release, models.PROTECT, related_name="rollouts")
     previous = models.ForeignKey(Release, models.PROTECT, null=True, blank=True, related_name="+")
-    strategy = models.CharField(max_length=8, default="rolling", choices=[("rolling", "Rolling")])
+    strategy = models.CharField(
+        max_length=8, default="rolling", choices=[("rolling", "Rolling"), ("canary", "Canary")]
+    )
+    steps = models.JSONField(default=list, help_text="[{weight, pause_seconds}], null: until promoted")
+    gates = models.JSONField(default=dict, help_text="What each step must show; see strategies.py.")
+    step = models.PositiveSmallIntegerField(default=0, help_text="Counts from 0.")
+    step_since = models.DateTimeField(null=True, blank=True, help_text="Since when the weight is set.")
+    weight = models.PositiveSmallIntegerField(default=0)
+    paused = models.BooleanField(default=False)
+    command = models.CharField(
+        max_length=7, blank=True, choices=[("promote", "Promote"), ("full", "Promote fully")]
+    )
+    hold = models.CharField(max_length=500, blank=True)
     status = models.CharField(max_length=12, choices=RolloutStatus, default=RolloutStatus.RUNNING)
     reason = models.TextField(blank=True, help_text="Why it rolled back or failed.")
     operation = models.CharField(max_length=30, blank=True)
@@ -173,10 +195,39 @@ class Rollout(models.Model):
                 name="rollout_one_at_a_time",
             ),
             models.CheckConstraint(condition=Q(status__in=RolloutStatus.values), name="rollout_status"),
+            models.CheckConstraint(condition=Q(weight__lte=100), name="rollout_weight"),
         ]
 
     def __str__(self):
         return self.pk
+
+
+class Verdict(models.TextChoices):
+    PASSED = "passed", "Passed"
+    FAILED = "failed", "Failed"
+    INCONCLUSIVE = "inconclusive", "Inconclusive"
+
+
+class Analysis(models.Model):
+    """One look at a canary's gates, as it was; never changes once made."""
+
+    rollout = models.ForeignKey(Rollout, models.CASCADE, related_name="analyses", db_index=False)
+    at = models.DateTimeField()
+    step = models.PositiveSmallIntegerField()
+    weight = models.PositiveSmallIntegerField()
+    verdict = models.CharField(max_length=12, choices=Verdict)
+    readings = models.JSONField(
+        help_text="[{gate, verdict, value, limit, stable, requests, text}], values in the gate's unit"
+    )
+
+    class Meta:
+        indexes = [models.Index(fields=["rollout", "-id"], name="analysis_newest")]
+        constraints = [
+            models.CheckConstraint(condition=Q(verdict__in=Verdict.values), name="analysis_verdict")
+        ]
+
+    def __str__(self):
+        return f"{self.at} {self.verdict}"
 
 
 class ReplicaStatus(models.TextChoices):
@@ -197,7 +248,11 @@ LIVE_REPLICA = (
 
 
 class Replica(models.Model):
-    """One running instance of a release on a target. The row is written before the process is started."""
+    """One running instance of a release on a target.
+
+    Of a local process the row is written before it is started. Of a cluster's pod the row is a picture: it
+    has the pod's uid, and follows what the cluster tells.
+    """
 
     id = IdField("rep")
     target = models.ForeignKey(Target, models.CASCADE, related_name="replicas")
@@ -206,7 +261,12 @@ class Replica(models.Model):
     reason = models.TextField(blank=True)
     host = models.CharField(max_length=255, default="127.0.0.1")
     port = models.PositiveIntegerField(null=True, blank=True)
-    handle = models.JSONField(default=dict, help_text="What the runtime recognises it by (pid, ...).")
+    pod_uid = models.CharField(max_length=64, blank=True, default="", db_default="")
+    handle = models.JSONField(
+        default=dict,
+        help_text="What the runtime recognises it by: pid, ...; of a pod "
+        "{pod, uid, node, role, phase, restarts, started_at, problem}.",
+    )
     failed_probes = models.PositiveSmallIntegerField(default=0, help_text="Equal readings in a row.")
     passed_probes = models.PositiveSmallIntegerField(default=0, help_text="Equal readings in a row.")
     health = models.CharField(
@@ -221,7 +281,13 @@ class Replica(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["host", "port"], condition=Q(status__in=LIVE_REPLICA), name="replica_port_once"
+                fields=["host", "port"],
+                # Pods of two clusters may well have the same address.
+                condition=Q(status__in=LIVE_REPLICA, pod_uid=""),
+                name="replica_port_once",
+            ),
+            models.UniqueConstraint(
+                fields=["target", "pod_uid"], condition=~Q(pod_uid=""), name="replica_pod_once"
             ),
             models.CheckConstraint(condition=Q(status__in=ReplicaStatus.values), name="replica_status"),
             models.CheckConstraint(condition=Q(health__in=Health.values), name="replica_health"),
@@ -342,3 +408,6 @@ class CollectionSize(models.Model):
 
 # Django looks for an app's models here.
 from deployments.backups.models import Backup, BackupSchedule, Restore  # noqa: E402, F401
+
+# Of a file of their own, which Django finds by this one.
+from deployments.cluster_models import ClusterEvent, ClusterState  # noqa: E402, F401

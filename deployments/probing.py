@@ -27,6 +27,7 @@ from deployments.models import (
     TargetStatus,
 )
 from deployments.operations.readiness import failing_part
+from deployments.reaching import way_of
 from worker.engine import database_now
 from worker.models import Operation
 
@@ -81,11 +82,12 @@ def probe_round() -> bool:
             .order_by("pk")
         )
         answers = fetch_all(
-            [f"{replica.url}/ready" for replica in replicas],
+            {replica.pk: way_of(replica) for replica in replicas},
+            "/ready",
             timeout_seconds=TIMEOUT_SECONDS,
             most_bytes=65536,
         )
-        readings = {replica.pk: Reading.of(answers[f"{replica.url}/ready"]) for replica in replicas}
+        readings = {pk: Reading.of(answer) for pk, answer in answers.items()}
         _note_readings(replicas, readings)
         # One that was made ready since was seen ready by its operation: what was read before says nothing.
         readings = {replica.pk: readings[replica.pk] for replica in replicas if replica.status in SERVING}
@@ -161,9 +163,20 @@ def _note_readings(replicas: list[Replica], readings: dict[str, Reading]) -> Non
         if replica.status == ReplicaStatus.READY and replica.failed_probes >= EQUAL_READINGS:
             _flip(replica, ReplicaStatus.UNREADY, reading.reason)
         elif replica.status == ReplicaStatus.UNREADY and replica.passed_probes >= EQUAL_READINGS:
-            _flip(replica, ReplicaStatus.READY, "")
-        elif replica.status == ReplicaStatus.UNREADY and reading.reason not in ("", replica.reason):
+            if _may_serve(replica):
+                _flip(replica, ReplicaStatus.READY, "")
+        elif replica.status == ReplicaStatus.UNREADY and _tells_more(reading, replica):
             _flip(replica, ReplicaStatus.UNREADY, reading.reason)
+
+
+def _tells_more(reading: Reading, replica: Replica) -> bool:
+    """Whether a reading says something new; a cluster that says what ails its pod knows better."""
+    return reading.reason not in ("", replica.reason) and not replica.handle.get("problem")
+
+
+def _may_serve(replica: Replica) -> bool:
+    """Whether nothing but our own probe decides: of a pod the cluster has to find it ready as well."""
+    return not replica.pod_uid or replica.handle.get("phase") == "ready"
 
 
 def _flip(replica: Replica, status: str, reason: str) -> None:

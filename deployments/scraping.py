@@ -19,6 +19,7 @@ from deployments.advisory import only_one
 from deployments.fetching import Answer, fetch_all
 from deployments.metrics import BUCKET_BOUNDS_SECONDS, RAW_SECONDS
 from deployments.models import LIVE_REPLICA, CollectionSize, Replica, ScrapeState, TargetStatus
+from deployments.reaching import way_of
 from worker.engine import database_now
 
 log = logging.getLogger(__name__)
@@ -213,14 +214,15 @@ def scrape_round() -> bool:
             .order_by("pk")
         )
         answers = fetch_all(
-            [f"{replica.url}/metrics" for replica in replicas],
+            {replica.pk: way_of(replica) for replica in replicas},
+            "/metrics",
             timeout_seconds=TIMEOUT_SECONDS,
             most_bytes=MOST_BYTES,
         )
         at = database_now()
         sizes: dict[str, dict[str, dict[str, int]]] = defaultdict(dict)
         for replica in replicas:
-            scraped = _read(replica, answers[f"{replica.url}/metrics"])
+            scraped = _read(replica, answers[replica.pk])
             if scraped is None:
                 continue
             record(replica, scraped, at)
@@ -234,9 +236,13 @@ def scrape_round() -> bool:
 
 def scrape_last(replica: Replica) -> None:
     """Count what a replica did since the last round, before it is stopped; its silence is accepted."""
-    url = f"{replica.url}/metrics"
-    answer = fetch_all([url], timeout_seconds=LAST_TIMEOUT_SECONDS, most_bytes=MOST_BYTES)[url]
-    scraped = _read(replica, answer)
+    answers = fetch_all(
+        {replica.pk: way_of(replica)},
+        "/metrics",
+        timeout_seconds=LAST_TIMEOUT_SECONDS,
+        most_bytes=MOST_BYTES,
+    )
+    scraped = _read(replica, answers[replica.pk])
     if scraped is not None:
         record(replica, scraped, database_now())
 

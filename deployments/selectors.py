@@ -7,6 +7,8 @@ from django.db.models import Count, Q, QuerySet
 from controlplane.models import Project
 from controlplane.selectors import by_id, by_id_or_name
 from deployments.models import (
+    ClusterEvent,
+    Health,
     HealthTransition,
     Plan,
     Release,
@@ -18,6 +20,8 @@ from deployments.models import (
 )
 from worker.models import OperationEvent
 
+# In the order that those of one moment are told in, the last one first.
+EVENT_SOURCES = ("cluster", "health", "operation")
 RELEASE_NUMBER = re.compile(r"\Av(\d{1,9})\Z")
 
 
@@ -66,39 +70,50 @@ def rollout_find(project: Project, reference: str) -> Rollout:
 
 def replicas(target: Target) -> QuerySet[Replica]:
     """The replicas of a target, gone ones too."""
-    return Replica.objects.filter(target=target).select_related("release")
+    return Replica.objects.filter(target=target).select_related("release", "target__cluster_state")
 
 
 def target_events(
-    target: Target, *, before: tuple | None = None, since=None, until=None, limit: int = 50
+    target: Target,
+    *,
+    before: tuple | None = None,
+    since=None,
+    until=None,
+    limit: int = 50,
+    sources: tuple[str, ...] = EVENT_SOURCES,
 ) -> list[dict]:
-    """What happened to a target, newest first: events of its operations, and changes of health.
+    """What happened to a target, newest first: events of its operations, its health and its cluster.
 
     `before` is (time, source, key) of the last one seen; each event carries its own under `position`.
+    `sources` are those wanted, of EVENT_SOURCES.
     """
-    found = _operation_events(target, before, since, until, limit)
-    found += _health_events(target, before, since, until, limit)
+    found: list[dict] = []
+    for source in sources:
+        found += _READERS[source](target, before, since, until, limit)
     found.sort(key=lambda event: event["position"], reverse=True)
     return found[:limit]
 
 
-def _between(rows: QuerySet, before, since, until) -> QuerySet:
+def _between(rows: QuerySet, source: str, before, since, until, at: str = "at") -> QuerySet:
+    """The rows of a source in a range of time that sort before a position."""
     if before:
-        rows = rows.filter(at__lte=before[0])
+        # Of the same moment: what of this source sorts before, all, or nothing.
+        same = Q(**{at: before[0]})
+        if source == before[1]:
+            same &= Q(pk__lt=before[2])
+        elif source > before[1]:
+            same &= Q(pk__isnull=True)
+        rows = rows.filter(Q(**{f"{at}__lt": before[0]}) | same)
     if since:
-        rows = rows.filter(at__gte=since)
+        rows = rows.filter(**{f"{at}__gte": since})
     if until:
-        rows = rows.filter(at__lt=until)
+        rows = rows.filter(**{f"{at}__lt": until})
     return rows
 
 
 def _operation_events(target, before, since, until, limit) -> list[dict]:
     on_target = Q(operation__subject=target.subject) | Q(operation__subject__startswith=f"{target.subject}/")
-    rows = _between(OperationEvent.objects.filter(on_target), before, since, until)
-    if before:
-        # Of the same moment only what sorts before; "operation" sorts after "health".
-        same = Q(at=before[0]) & (Q(pk__lt=before[2]) if before[1] == "operation" else Q(pk__isnull=True))
-        rows = rows.filter(Q(at__lt=before[0]) | same)
+    rows = _between(OperationEvent.objects.filter(on_target), "operation", before, since, until)
     return [
         {
             "at": row.at,
@@ -110,6 +125,9 @@ def _operation_events(target, before, since, until, limit) -> list[dict]:
             "outcome": row.outcome,
             "message": row.message,
             "replica": None,
+            "object": "",
+            "warning": row.outcome == "fail",
+            "count": 1,
             "position": (row.at, "operation", row.pk),
         }
         for row in rows.select_related("operation").order_by("-at", "-pk")[:limit]
@@ -117,10 +135,7 @@ def _operation_events(target, before, since, until, limit) -> list[dict]:
 
 
 def _health_events(target, before, since, until, limit) -> list[dict]:
-    rows = _between(HealthTransition.objects.filter(target=target), before, since, until)
-    if before:
-        same = Q(at=before[0]) & (Q(pk__lt=before[2]) if before[1] == "health" else Q(pk__isnull=False))
-        rows = rows.filter(Q(at__lt=before[0]) | same)
+    rows = _between(HealthTransition.objects.filter(target=target), "health", before, since, until)
     return [
         {
             "at": row.at,
@@ -132,7 +147,44 @@ def _health_events(target, before, since, until, limit) -> list[dict]:
             "outcome": row.health,
             "message": row.reason,
             "replica": row.replica_id,
+            "object": "",
+            "warning": row.health in (Health.DEGRADED, Health.UNHEALTHY),
+            "count": 1,
             "position": (row.at, "health", row.pk),
         }
         for row in rows.order_by("-at", "-pk")[:limit]
     ]
+
+
+def _cluster_events(target, before, since, until, limit) -> list[dict]:
+    rows = ClusterEvent.objects.filter(target=target)
+    rows = list(
+        _between(rows, "cluster", before, since, until, at="last_at").order_by("-last_at", "-pk")[:limit]
+    )
+    pods = {row.name for row in rows if row.kind == "Pod"}
+    known = dict(
+        Replica.objects.filter(target=target, handle__pod__in=pods)
+        .order_by("pk")
+        .values_list("handle__pod", "pk")
+    )
+    return [
+        {
+            "at": row.last_at,
+            "source": "cluster",
+            "operation": None,
+            "sequence": None,
+            "kind": row.kind,
+            "step": "",
+            "outcome": row.reason,
+            "message": row.message,
+            "replica": known.get(row.name) if row.kind == "Pod" else None,
+            "object": f"{row.kind}/{row.name}",
+            "warning": row.is_warning,
+            "count": row.count,
+            "position": (row.last_at, "cluster", row.pk),
+        }
+        for row in rows
+    ]
+
+
+_READERS = {"cluster": _cluster_events, "health": _health_events, "operation": _operation_events}

@@ -26,8 +26,9 @@ from deployments.models import (
 )
 from deployments.providers.base import Secret, TargetSpec, as_json, provider_for
 from deployments.runtimes.base import runtime_for
+from deployments.strategies import CANARY, validated_strategy
 from worker.models import Operation
-from worker.services import OperationInProgressError, operation_cancel, operation_submit
+from worker.services import OperationInProgressError, operation_submit
 
 # What the control plane does by itself does not stand in the way of what people ask for.
 BY_ITSELF = ("target.heal",)
@@ -302,7 +303,13 @@ def target_update(
 
 
 def _submit(
-    target: Target, kind: str, requested_by: str, *, retry_of: Operation | None = None, **values
+    target: Target,
+    kind: str,
+    requested_by: str,
+    *,
+    retry_of: Operation | None = None,
+    idempotency_key: str | None = None,
+    **values,
 ) -> Operation:
     operation = operation_submit(
         project=target.project,
@@ -312,6 +319,7 @@ def _submit(
         created_by=requested_by,
         may_follow=BY_ITSELF,
         retry_of=retry_of,
+        idempotency_key=idempotency_key,
     )
     audit.record(
         project=target.project,
@@ -380,12 +388,17 @@ def rollout_start(
     image: str = "",
     config: dict | None = None,
     strategy: str = "rolling",
+    steps: list | None = None,
+    gates: dict | None = None,
     note: str = "",
     requested_by: str,
+    idempotency_key: str | None = None,
 ) -> tuple[Rollout, Operation]:
-    """Move a target to a release, given as such or as image and config."""
-    if strategy != "rolling":
-        raise InvalidError(f"{strategy!r} is not a strategy of this target; use rolling.", field="strategy")
+    """Move a target to a release, given as such or as image and config; see `strategies` for the way.
+
+    The same idempotency key gives the same rollout and operation.
+    """
+    steps, gates = validated_strategy(strategy, steps, gates)
     with transaction.atomic():
         held = _lock(target)
         _need_running(held, "a rollout")
@@ -399,32 +412,49 @@ def rollout_start(
                 problems[0].message,
                 errors=[{"field": p.field, "code": p.code, "message": p.message} for p in problems],
             )
-        return _start_rollout(held, release, "target.rollout", requested_by)
+        way = {"strategy": strategy, "steps": steps, "gates": gates}
+        return _start_rollout(
+            held, release, "target.rollout", requested_by, idempotency_key=idempotency_key, way=way
+        )
 
 
-def _start_rollout(target: Target, release: Release, kind: str, requested_by: str, retry_of=None):
-    rollout = Rollout(target=target, release=release, previous=target.release, created_by=requested_by)
-    operation = _submit(target, kind, requested_by, retry_of=retry_of, rollout=rollout.pk, release=release.pk)
+def _start_rollout(
+    target: Target,
+    release: Release,
+    kind: str,
+    requested_by: str,
+    *,
+    retry_of: Operation | None = None,
+    idempotency_key: str | None = None,
+    way: dict | None = None,
+) -> tuple[Rollout, Operation]:
+    if idempotency_key:
+        known = Operation.objects.filter(
+            project=target.project, kind=kind, idempotency_key=idempotency_key
+        ).first()
+        if known:
+            return Rollout.objects.get(operation=known.pk), known
+    if way and way["strategy"] == CANARY and release.pk == target.release_id:
+        raise InvalidError(
+            f"{release} serves {target.name} already; a canary compares two releases.",
+            field="release",
+            code="same_release",
+        )
+    rollout = Rollout(
+        target=target, release=release, previous=target.release, created_by=requested_by, **way or {}
+    )
+    operation = _submit(
+        target,
+        kind,
+        requested_by,
+        retry_of=retry_of,
+        idempotency_key=idempotency_key,
+        rollout=rollout.pk,
+        release=release.pk,
+    )
     rollout.operation = operation.pk
     rollout.save(force_insert=True)
     return rollout, operation
-
-
-def rollout_abort(*, rollout: Rollout, requested_by: str) -> Operation:
-    """Stop a rollout and go back to what served before; ConflictError when it has ended."""
-    operation = Operation.objects.filter(pk=rollout.operation).first() if rollout.operation else None
-    if operation is None or rollout.finished_at is not None:
-        raise ConflictError(f"This rollout has ended already ({rollout.status}).", code="rollout_finished")
-    return operation_cancel(operation=operation, requested_by=requested_by)
-
-
-def rollout_control(*, rollout: Rollout, verb: str) -> None:
-    """Promote, pause or resume: steps of a canary, which a rolling rollout does not have."""
-    raise ConflictError(
-        f"A rolling rollout replaces replicas one by one by itself, so there is nothing to {verb}; "
-        "abort it to go back.",
-        code="strategy_rolling",
-    )
 
 
 def _served_before(target: Target) -> Release | None:
@@ -437,8 +467,17 @@ def _served_before(target: Target) -> Release | None:
     return None
 
 
-def rollback_start(*, target: Target, release: Release | None = None, requested_by: str):
-    """Go back to a release that served before: the given one, or the last that differs from the present."""
+def rollback_start(
+    *,
+    target: Target,
+    release: Release | None = None,
+    requested_by: str,
+    idempotency_key: str | None = None,
+) -> tuple[Rollout, Operation]:
+    """Go back to a release that served before: the given one, or the last that differs from the present.
+
+    The same idempotency key gives the same rollout and operation.
+    """
     with transaction.atomic():
         held = _lock(target)
         _need_running(held, "a rollback")
@@ -446,7 +485,7 @@ def rollback_start(*, target: Target, release: Release | None = None, requested_
             release = _served_before(held)
         if release is None or release.pk == held.release_id:
             raise ConflictError("No other release has served on this target.", code="nothing_to_roll_back_to")
-        return _start_rollout(held, release, "target.rollback", requested_by)
+        return _start_rollout(held, release, "target.rollback", requested_by, idempotency_key=idempotency_key)
 
 
 def rollout_retry(*, operation: Operation, requested_by: str) -> Operation:
@@ -454,8 +493,11 @@ def rollout_retry(*, operation: Operation, requested_by: str) -> Operation:
     with transaction.atomic():
         target = Target.objects.select_for_update(no_key=True).get(pk=operation.input["target"])
         _need_running(target, "a rollout")
-        release = Release.objects.get(pk=operation.input["release"])
-        _, again = _start_rollout(target, release, operation.kind, requested_by, retry_of=operation)
+        before = Rollout.objects.select_related("release").get(pk=operation.input["rollout"])
+        way = {"strategy": before.strategy, "steps": before.steps, "gates": before.gates}
+        _, again = _start_rollout(
+            target, before.release, operation.kind, requested_by, retry_of=operation, way=way
+        )
         return again
 
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import time
+from contextlib import closing
 from urllib.parse import quote, urlencode
 
 import jwt
@@ -17,6 +18,7 @@ from controlplane.errors import (
     UnavailableError,
 )
 from deployments.models import Replica, ReplicaStatus, Target
+from deployments.reaching import Way, connection_to, path_on, refusal, way_of
 
 TOKEN_SECONDS = 60
 TIMEOUT_SECONDS = 5.0
@@ -41,13 +43,21 @@ class TargetUnreachableError(UnavailableError):
     code = "target_unreachable"
 
 
-class TargetApi:
-    """Calls to the collections of one target, with a token that lives a minute."""
+class NotPassedOnError(OSError):
+    """The cluster answered in the replica's stead."""
 
-    def __init__(self, target: Target, *, subject: str, role: str = "admin"):
+
+class TargetApi:
+    """Calls to the collections of one target, with a token that lives a minute.
+
+    With `release` (an id) only replicas of that release are asked.
+    """
+
+    def __init__(self, target: Target, *, subject: str, role: str = "admin", release: str = ""):
         self.target = target
         self.subject = subject
         self.role = role
+        self.release = release
 
     def _token(self) -> str:
         secret = self.target.secrets.get("jwt_secret", "")
@@ -65,12 +75,13 @@ class TargetApi:
         A call that reads is tried on the next replica when one does not answer. The target's own problem
         is raised as ours, TargetUnreachableError when no replica answers.
         """
-        replicas = list(Replica.objects.filter(target=self.target, status=ReplicaStatus.READY).order_by("pk"))
+        ready = Replica.objects.filter(target=self.target, status=ReplicaStatus.READY)
+        replicas = list((ready.filter(release=self.release) if self.release else ready).order_by("pk"))
         if not replicas:
             raise TargetUnreachableError(
                 f"{self.target.name} has no replica that is ready. See its health for the reason."
             )
-        headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json"}
+        token, headers = self._token(), {"Accept": "application/json"}
         content = None
         if isinstance(body, bytes):
             content = body
@@ -83,19 +94,21 @@ class TargetApi:
         problem = ""
         for replica in replicas if again else replicas[:1]:
             try:
-                return self._once(replica, method, address, content, headers, timeout)
+                way = way_of(replica)
+                return self._once(way, method, address, content, headers | way.headers_with(token), timeout)
             except (OSError, http.client.HTTPException) as error:
                 problem = f"{replica.host}:{replica.port} does not answer ({type(error).__name__}: {error})."
         raise TargetUnreachableError(f"{self.target.name}: {problem}")
 
-    def _once(self, replica, method, address, content, headers, timeout):
-        connection = http.client.HTTPConnection(replica.host, replica.port, timeout=timeout)
-        try:
-            connection.request(method, address, body=content, headers=headers)
+    def _once(self, way: Way, method, address, content, headers, timeout):
+        with closing(connection_to(way, timeout)) as connection:
+            connection.request(method, path_on(way, address), body=content, headers=headers)
             answer = connection.getresponse()
             data = answer.read(MOST_ANSWER_BYTES + 1)
-        finally:
-            connection.close()
+        if way.relay and answer.status >= 400:
+            told = refusal(answer.headers.get_content_type(), data)
+            if told:
+                raise NotPassedOnError(f"the cluster passes nothing on, {answer.status}: {told}")
         if len(data) > MOST_ANSWER_BYTES:
             raise TooLargeError(
                 f"The answer has more than {MOST_ANSWER_BYTES >> 20} MiB: ask for fewer points, or without"

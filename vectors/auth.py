@@ -109,13 +109,21 @@ def digest_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def authenticate(authorization: str | None, api_key: str | None, jwt_key: str) -> Principal:
-    """The principal of the headers `Authorization` and `Api-Key`; UnauthenticatedError."""
+def authenticate(
+    authorization: str | None, api_key: str | None, jwt_key: str, relayed: str | None = None
+) -> Principal:
+    """The principal of the headers `Authorization`, `X-Aindus-Token` and `Api-Key`; UnauthenticatedError.
+
+    `relayed` is the value of X-Aindus-Token, a token as it is: what passes requests on to here may keep
+    `Authorization` for itself, as a cluster's API server does. The first header that is there counts.
+    """
     token = ""
     if authorization:
         if authorization[:7].lower() != "bearer ":
             raise UnauthenticatedError("Send `Authorization: Bearer` with an API key or a JWT.")
         token = authorization[7:].strip()
+    elif relayed:
+        token = relayed.strip()
     elif api_key:
         token = api_key.strip()
     if not token:

@@ -6,20 +6,22 @@ from pathlib import Path
 from django.conf import settings
 
 from controlplane.errors import ProblemError, UnavailableError
-from vectors import database
+from vectors import database, drill
 
 MIGRATIONS = sorted(path.stem for path in (Path(__file__).parent / "migrations").glob("[0-9]*.py"))
 _started = time.time()
 
 
 def health() -> dict:
-    """The process lives; it says which one it is."""
+    """The process lives; it says which one it is, and when faults are asked of it which."""
+    drilled = drill.described(settings.VECTORS)
     return {
         "status": "ok",
         "version": settings.VERSION,
         "region": settings.VECTORS["region"],
         "cloud": settings.VECTORS["cloud"],
         "uptime_seconds": round(time.time() - _started, 1),
+        **({"drill": drilled} if drilled else {}),
     }
 
 

@@ -6,6 +6,8 @@ that was calibrated (vectors/jobs/calibration.py) knows the least width of each 
 
 import math
 
+from django.conf import settings
+
 from vectors.collections import Collection
 
 EF_STEPS = (40, 60, 80, 100, 120, 160, 200, 240, 320, 480, 640, 1000)
@@ -22,6 +24,8 @@ BITS = {0.95: (160, 6, 12), None: (320, 10, 16), 0.99: (640, 16, 24)}
 # The share of an ivfflat index's lists that is read for the ten nearest.
 LISTS = {0.95: 0.1, None: 0.2, 0.99: 0.4}
 RECALLS = (*GRAPH, "exact")
+# What vectors/drill.py tells of: 0, or the width of every search of an index.
+DRILL_WIDTH = settings.VECTORS["drill_search_width"]
 
 
 def of_graph(collection: Collection) -> dict:
@@ -59,6 +63,8 @@ def choose(
     collection: Collection, rows: int, share: float, top_k: int, through_index: bool, recall: float | None
 ) -> tuple[bool, int]:
     """(exact, width) for so many rows: whichever is expected to cost less at the recall asked for."""
+    if DRILL_WIDTH:
+        return False, DRILL_WIDTH
     if through_index:
         exact = COST_ROW * share * rows
     elif share < 0.98:

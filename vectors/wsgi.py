@@ -15,7 +15,7 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402
 
 from controlplane.errors import ProblemError  # noqa: E402
-from vectors import auth, bodies, endpoints, limits, metrics, probes, slow  # noqa: E402
+from vectors import auth, bodies, drill, endpoints, limits, metrics, probes, slow  # noqa: E402
 from vectors.calls import base  # noqa: E402
 
 log = logging.getLogger("vectors.api")
@@ -77,6 +77,9 @@ class Application:
         self.rates = limits.rates()
         self.rates.note = counters.note
         self.configure()
+        # Probes are not drilled: a drill is about what callers see.
+        drill.warn(settings.VECTORS)
+        self.admitted = drill.faulty(self.admitted, settings.VECTORS)
         self._django = None
         self._second = (0, "")
         # (method, path): (route, its arguments, whether it has a body), of those that were asked for before.
@@ -217,7 +220,10 @@ class Application:
         """The answer to who may ask, and not too often."""
         route, arguments, has_body = known
         principal = auth.authenticate(
-            environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_API_KEY"), self.jwt_key
+            environ.get("HTTP_AUTHORIZATION"),
+            environ.get("HTTP_API_KEY"),
+            self.jwt_key,
+            environ.get("HTTP_X_AINDUS_TOKEN"),
         )
         auth.require(principal, route.role)
         read, headers = None, ()

@@ -38,11 +38,13 @@ class TargetEventsView(ApiView):
     }
 
     def get(self, request, target):
-        """Events of its operations and changes of its health in one list, newest first."""
+        """Events of its operations, changes of its health, events of its cluster: one list, newest first."""
         found = selectors.target_find(self.project, target)
         params = dict(self.params)
         limit, cursor = params.pop("limit"), params.pop("cursor", None)
         before = _position(cursor) if cursor else None
+        sources = params.pop("source", None)
+        params |= {"sources": tuple(sorted(sources))} if sources else {}
         events = selectors.target_events(found, before=before, limit=limit + 1, **params)
         more = len(events) > limit
         events = events[:limit]
@@ -60,7 +62,7 @@ def _position(cursor: str) -> tuple:
         at = parse_datetime(at)
     except (TypeError, ValueError):
         at = None
-    if at is None or at.tzinfo is None or source not in ("operation", "health"):
+    if at is None or at.tzinfo is None or source not in selectors.EVENT_SOURCES:
         raise invalid_cursor()
     if not isinstance(key, int) or isinstance(key, bool) or not 0 <= key < 2**63:
         raise invalid_cursor()

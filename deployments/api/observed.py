@@ -1,11 +1,45 @@
 """What is observed of a target as the REST API shows it: replicas, events, health, logs, metrics."""
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from controlplane.api.pagination import ListQuery, Words
 from controlplane.api.serializers import StrictSerializer
+from deployments import pods
 from deployments.api.serializers import ReleaseReference
 from deployments.models import Health, ReplicaStatus
+from deployments.runtimes.workload import CANARY, STABLE
+from deployments.selectors import EVENT_SOURCES
+
+REVISION_ROLES = [STABLE, CANARY]
+
+
+class PodProblemOut(serializers.Serializer):
+    """Why a pod does not serve."""
+
+    code = serializers.CharField(
+        help_text="image_pull, crash_loop, unschedulable, quota, admission, config, probe, evicted,"
+        " out_of_memory"
+    )
+    message = serializers.CharField()
+    remedy = serializers.CharField()
+    event = serializers.CharField(help_text="The cluster's own words.")
+
+
+class PodOut(serializers.Serializer):
+    """The pod that a replica is, as its cluster told it last."""
+
+    name = serializers.CharField()
+    node = serializers.CharField()
+    role = serializers.ChoiceField(choices=REVISION_ROLES)
+    phase = serializers.ChoiceField(choices=["pending", "running", "ready", "terminating", "failed"])
+    restarts = serializers.IntegerField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    problem = PodProblemOut(allow_null=True)
+    cpu_cores = serializers.FloatField(
+        allow_null=True, help_text="In use, by the metrics API; null where it is not known."
+    )
+    memory_bytes = serializers.IntegerField(allow_null=True)
 
 
 class ReplicaOut(serializers.Serializer):
@@ -22,6 +56,12 @@ class ReplicaOut(serializers.Serializer):
     created_at = serializers.DateTimeField()
     ready_at = serializers.DateTimeField(allow_null=True)
     stopped_at = serializers.DateTimeField(allow_null=True)
+    pod = serializers.SerializerMethodField(help_text="Of a local process null.")
+
+    @extend_schema_field(PodOut(allow_null=True))
+    def get_pod(self, replica) -> dict | None:
+        pod = pods.of(replica)
+        return PodOut(pod).data if pod else None
 
 
 class ReplicaQuery(ListQuery):
@@ -37,14 +77,19 @@ class TargetEventOut(serializers.Serializer):
     """Something that happened to a target."""
 
     at = serializers.DateTimeField()
-    source = serializers.ChoiceField(choices=["operation", "health"])
+    source = serializers.ChoiceField(choices=EVENT_SOURCES)
     operation = serializers.CharField(allow_null=True)
     sequence = serializers.IntegerField(allow_null=True)
-    kind = serializers.CharField(help_text="The operation's kind, or health.")
+    kind = serializers.CharField(help_text="The operation's kind, health, or the kind of a cluster's object.")
     step = serializers.CharField()
-    outcome = serializers.CharField(help_text="An operation event's outcome, or the new health.")
+    outcome = serializers.CharField(
+        help_text="An operation event's outcome, the new health, or the reason of a cluster's event."
+    )
     message = serializers.CharField()
     replica = serializers.CharField(allow_null=True)
+    object = serializers.CharField(help_text="What a cluster's event is about, as Pod/api-1; else empty.")
+    warning = serializers.BooleanField(help_text="Whether it tells of something that is wrong.")
+    count = serializers.IntegerField(help_text="How often a cluster's event happened, lastly at this time.")
 
 
 class TargetEventPage(serializers.Serializer):
@@ -64,6 +109,7 @@ class RangeQuery(StrictSerializer):
 class TargetEventQuery(RangeQuery):
     """Which events."""
 
+    source = Words(choices=EVENT_SOURCES, help_text="Separated by commas; all without it.")
     limit = serializers.IntegerField(min_value=1, max_value=200, default=50)
     cursor = serializers.CharField(required=False)
 
@@ -91,6 +137,33 @@ class ReplicaHealthOut(serializers.Serializer):
     stopped_at = serializers.DateTimeField(allow_null=True)
 
 
+class RevisionOut(serializers.Serializer):
+    """How far a revision is in its cluster, in pods."""
+
+    role = serializers.ChoiceField(choices=REVISION_ROLES)
+    release = serializers.CharField()
+    desired = serializers.IntegerField()
+    updated = serializers.IntegerField()
+    ready = serializers.IntegerField()
+    settled = serializers.BooleanField()
+    problem = PodProblemOut(allow_null=True)
+
+
+class ClusterOut(serializers.Serializer):
+    """A target's cluster as it was seen last."""
+
+    seen_at = serializers.DateTimeField(allow_null=True)
+    error = serializers.CharField(help_text="Why it could not be read since; empty when it can.")
+    remedy = serializers.CharField()
+    failing_since = serializers.DateTimeField(allow_null=True)
+    routing = serializers.CharField(help_text="What splits the requests: istio, gateway or replicas.")
+    weights = serializers.DictField(child=serializers.IntegerField(), help_text="Per cent by role.")
+    revisions = RevisionOut(many=True)
+    metrics_source = serializers.CharField(help_text="Where figures are read: pods or prometheus.")
+    metrics_problem = serializers.CharField()
+    usage_problem = serializers.CharField(help_text="Why CPU and memory of pods are not known.")
+
+
 class HealthOut(serializers.Serializer):
     """A target's health."""
 
@@ -100,6 +173,7 @@ class HealthOut(serializers.Serializer):
     last_round_at = serializers.DateTimeField(allow_null=True, help_text="When replicas were probed last.")
     uptime = UptimeOut()
     replicas = ReplicaHealthOut(many=True, help_text="Those that live, and those that ended within the hour.")
+    cluster = ClusterOut(allow_null=True, help_text="Null where replicas are local processes.")
 
 
 class LogQuery(RangeQuery):

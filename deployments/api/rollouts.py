@@ -2,8 +2,9 @@
 
 from controlplane.api.views import ApiView, Route, list_route
 from controlplane.errors import InvalidError, NotFoundError
-from deployments import selectors, services
+from deployments import rollouts, selectors, services
 from deployments.api import serializers as shapes
+from deployments.models import Analysis
 from worker.api.answers import accepted
 from worker.api.serializers import OperationOut
 
@@ -64,9 +65,10 @@ class TargetRolloutsView(ApiView):
         return self.answer_page(rows)
 
     def post(self, request, target):
-        """Replicas are replaced one by one; when new ones do not become ready it goes back by itself.
+        """`rolling` replaces replicas one by one; `canary` goes by steps of weight, each held against gates.
 
-        `input.rollout` of the operation is the rollout's id.
+        When new replicas do not become ready, or a gate fails, it goes back by itself. `input.rollout` of
+        the operation is the rollout's id.
         """
         values = dict(self.values)
         found = selectors.target_find(self.project, target)
@@ -87,36 +89,70 @@ class RolloutView(ApiView):
         return self.answer(selectors.rollout_find(self.project, rollout))
 
 
-class RolloutAbortView(ApiView):
+class RolloutAnalysesView(ApiView):
     tag = "Rollouts"
-    routes = {"POST": Route("rollout.control", "Abort a rollout", {202: OperationOut})}
+    routes = {
+        "GET": list_route(
+            "rollout.read", "List a canary's analyses", shapes.AnalysisOut, shapes.AnalysisQuery
+        )
+    }
 
-    def post(self, request, rollout):
-        """Goes back to what served before."""
+    def get(self, request, rollout):
+        """Every look at the gates with its readings, newest first."""
         found = selectors.rollout_find(self.project, rollout)
-        return accepted(self, services.rollout_abort(rollout=found, requested_by=self.actor.name))
+        rows = Analysis.objects.filter(rollout=found)
+        if "verdict" in self.params:
+            rows = rows.filter(verdict__in=self.params["verdict"])
+        return self.answer_page(rows)
 
 
 class RolloutControlView(ApiView):
-    """One step of a canary, named by `verb`."""
+    """What people do to a rollout under way, each named by its `act`."""
 
     tag = "Rollouts"
-    verb = ""
+    act = None
 
     def post(self, request, rollout):
-        """A step of a canary; 409 for a rolling rollout, which has none."""
         found = selectors.rollout_find(self.project, rollout)
-        services.rollout_control(rollout=found, verb=self.verb)
+        return accepted(self, self.act(rollout=found, requested_by=self.actor.name, **self.values))
 
 
-def _control(verb: str) -> type[RolloutControlView]:
-    route = Route("rollout.control", f"{verb.capitalize()} a rollout", {202: OperationOut})
-    return type(
-        f"Rollout{verb.capitalize()}View", (RolloutControlView,), {"verb": verb, "routes": {"POST": route}}
-    )
+class RolloutAbortView(RolloutControlView):
+    routes = {"POST": Route("rollout.control", "Abort a rollout", {202: OperationOut})}
+    act = staticmethod(rollouts.rollout_abort)
+
+    def post(self, request, rollout):
+        """Goes back to what served before; wins over whatever else is asked for in the same moment."""
+        return super().post(request, rollout)
 
 
-RolloutPromoteView, RolloutPauseView, RolloutResumeView = map(_control, ("promote", "pause", "resume"))
+class RolloutPromoteView(RolloutControlView):
+    routes = {
+        "POST": Route("rollout.control", "Promote a rollout", {202: OperationOut}, body=shapes.RolloutPromote)
+    }
+    act = staticmethod(rollouts.rollout_promote)
+
+    def post(self, request, rollout):
+        """Ends a canary's present step, whatever its gates say; with `full` all that are left."""
+        return super().post(request, rollout)
+
+
+class RolloutPauseView(RolloutControlView):
+    routes = {"POST": Route("rollout.control", "Pause a rollout", {202: OperationOut})}
+    act = staticmethod(rollouts.rollout_pause)
+
+    def post(self, request, rollout):
+        """Keeps a canary at its step; a gate that fails takes it back all the same."""
+        return super().post(request, rollout)
+
+
+class RolloutResumeView(RolloutControlView):
+    routes = {"POST": Route("rollout.control", "Resume a rollout", {202: OperationOut})}
+    act = staticmethod(rollouts.rollout_resume)
+
+    def post(self, request, rollout):
+        """Lets a paused canary go on."""
+        return super().post(request, rollout)
 
 
 class RollbackView(ApiView):

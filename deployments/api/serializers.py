@@ -5,7 +5,8 @@ from rest_framework import serializers
 from controlplane.api.pagination import ListQuery, Words
 from controlplane.api.serializers import JsonObject, Money, StrictSerializer
 from deployments.collection_jobs import KINDS
-from deployments.models import Health, RolloutStatus, Target, TargetStatus
+from deployments.models import Health, RolloutStatus, Target, TargetStatus, Verdict
+from deployments.strategies import CANARY, ROLLING
 
 ROLES = Target._meta.get_field("role").choices
 
@@ -203,7 +204,18 @@ class RolloutCreate(StrictSerializer):
     release = serializers.CharField(max_length=64, required=False, help_text="v3 or rel_...")
     image = serializers.CharField(max_length=500, required=False)
     config = JsonObject(required=False)
-    strategy = serializers.CharField(max_length=16, default="rolling", help_text="rolling")
+    strategy = serializers.ChoiceField(choices=[ROLLING, CANARY], default=ROLLING)
+    steps = serializers.ListField(
+        child=serializers.JSONField(),
+        required=False,
+        help_text="Of a canary: [{weight: 1 to 100, pause_seconds: 60 | null}] or weights alone; null ends by"
+        " a promotion. 10, 25, 50, 100 when left out.",
+    )
+    gates = JsonObject(
+        required=False,
+        help_text="Of a canary: {error_rate, p95_ms, p95_ratio, readiness, recall: {min, max_drop, queries,"
+        " k}, min_requests, inconclusive: hold | abort | go_on}.",
+    )
     note = serializers.CharField(max_length=500, required=False, allow_blank=True)
 
     def validate(self, values):
@@ -215,6 +227,31 @@ class RolloutCreate(StrictSerializer):
         return values
 
 
+class ReadingOut(serializers.Serializer):
+    """What one gate said."""
+
+    gate = serializers.CharField(
+        help_text="error_rate, p95_ms, p95_ratio, readiness, recall_min or recall_drop"
+    )
+    verdict = serializers.ChoiceField(choices=Verdict.choices)
+    value = serializers.FloatField(allow_null=True, help_text="In the gate's own unit.")
+    limit = serializers.FloatField(allow_null=True)
+    stable = serializers.FloatField(allow_null=True, help_text="The same figure of the stable release.")
+    requests = serializers.IntegerField(allow_null=True, help_text="Of the new release in this step.")
+    text = serializers.CharField(help_text="In words, with every figure.")
+    detail = JsonObject()
+
+
+class AnalysisOut(serializers.Serializer):
+    """One look at a canary's gates."""
+
+    at = serializers.DateTimeField()
+    step = serializers.IntegerField(help_text="From 0.")
+    weight = serializers.IntegerField()
+    verdict = serializers.ChoiceField(choices=Verdict.choices)
+    readings = ReadingOut(many=True)
+
+
 class RolloutOut(serializers.Serializer):
     """One move of a target from a release to another."""
 
@@ -223,12 +260,38 @@ class RolloutOut(serializers.Serializer):
     release = ReleaseReference()
     previous = ReleaseReference(allow_null=True)
     strategy = serializers.CharField()
+    steps = serializers.ListField(child=JsonObject(), help_text="[{weight, pause_seconds}]")
+    gates = JsonObject()
+    step = serializers.IntegerField(help_text="Which of the steps it is at, from 0.")
+    step_since = serializers.DateTimeField(
+        allow_null=True, help_text="Since when the step's weight is in force."
+    )
+    weight = serializers.IntegerField(help_text="Per cent of the requests that the new release has now.")
+    paused = serializers.BooleanField()
+    waiting_for = serializers.CharField(source="hold", help_text="Why it stays at its step.")
+    analysis = serializers.SerializerMethodField(help_text="The newest look at its gates, or null.")
     status = serializers.ChoiceField(choices=RolloutStatus.choices)
     reason = serializers.CharField(help_text="Why it rolled back or failed.")
     operation = serializers.CharField()
     created_by = serializers.CharField()
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
+
+    def get_analysis(self, rollout) -> AnalysisOut(allow_null=True):
+        newest = rollout.analyses.order_by("-pk").first() if rollout.steps else None
+        return AnalysisOut(newest).data if newest else None
+
+
+class RolloutPromote(StrictSerializer):
+    """How far to promote."""
+
+    full = serializers.BooleanField(default=False, help_text="Past all steps that are left.")
+
+
+class AnalysisQuery(ListQuery):
+    """Query of the list of a canary's analyses."""
+
+    verdict = Words(choices=Verdict.values)
 
 
 class RolloutQuery(ListQuery):

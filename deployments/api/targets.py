@@ -11,11 +11,12 @@ from deployments.api import serializers as shapes
 from deployments.models import Target, TargetStatus
 from deployments.providers.base import provider_for, provider_names
 from deployments.specs import CONFIG_SCHEMA
+from deployments.strategies import CANARY, ROLLING
 from worker.api.answers import accepted
 from worker.api.serializers import OperationOut
 
 OPERATIONS = ("provision", "rollout", "rollback", "scale", "restart", "destroy")
-STRATEGIES = ("rolling",)
+STRATEGIES = (ROLLING, CANARY)
 IF_MATCH = {"If-Match": "The ETag that was read; 412 when the target changed since."}
 
 

@@ -16,6 +16,7 @@ urlpatterns = [
     path("releases/<str:release>", rollouts.ReleaseView.as_view()),
     path("targets/<str:target>/rollouts", rollouts.TargetRolloutsView.as_view()),
     path("rollouts/<str:rollout>", rollouts.RolloutView.as_view()),
+    path("rollouts/<str:rollout>/analyses", rollouts.RolloutAnalysesView.as_view()),
     path("rollouts/<str:rollout>/abort", rollouts.RolloutAbortView.as_view()),
     path("rollouts/<str:rollout>/promote", rollouts.RolloutPromoteView.as_view()),
     path("rollouts/<str:rollout>/pause", rollouts.RolloutPauseView.as_view()),

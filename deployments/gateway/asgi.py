@@ -105,14 +105,14 @@ class Gateway:
                 retry_after_seconds=2,
             )
         token = callers.target_token(entry.target_id, entry.jwt_secret, actor)
-        outgoing = _forwarded_headers(scope, headers, request_id, token)
+        outgoing = _forwarded_headers(scope, headers, request_id)
         if call.root:
             outgoing["X-Forwarded-Prefix"] = headers.get("x-forwarded-prefix", "").rstrip("/") + call.root
         query = quote(scope.get("query_string", b""), safe=_QUERY_SAFE)
         body, held = await _read_body(receive, headers, resources)
         resources.buffered_bytes += held
         try:
-            work = forward.forward(resources.sessions, entry, call, method, query, outgoing, body)
+            work = forward.forward(resources.sessions, entry, call, method, query, outgoing, body, token)
             answer = await _unless_gone(work, receive, watch=body.rest is None)
         finally:
             resources.buffered_bytes -= held
@@ -144,7 +144,7 @@ def _own_location(value: str, call: Call) -> str:
     return value
 
 
-def _forwarded_headers(scope, headers: dict[str, str], request_id: str, token: str) -> dict[str, str]:
+def _forwarded_headers(scope, headers: dict[str, str], request_id: str) -> dict[str, str]:
     named = {name.strip().lower() for name in headers.get("connection", "").split(",")}
     outgoing = {
         name: value
@@ -157,7 +157,6 @@ def _forwarded_headers(scope, headers: dict[str, str], request_id: str, token: s
     outgoing["X-Forwarded-Proto"] = headers.get("x-forwarded-proto", scope.get("scheme", "http"))
     outgoing["X-Forwarded-Host"] = headers.get("x-forwarded-host", headers.get("host", ""))
     outgoing["X-Request-Id"] = request_id
-    outgoing["Authorization"] = f"Bearer {token}"
     return outgoing
 
 

@@ -11,6 +11,7 @@ from yarl import URL
 from controlplane.errors import UnavailableError
 from deployments.gateway.calls import ATTEMPTS, Call
 from deployments.gateway.replicas import Backend, Entry
+from deployments.reaching import MOST_REFUSAL_BYTES, refusal, was_sent
 
 REQUESTS = Counter("aindusdb_gateway_requests", "Requests through the gateway.", ["target", "kind", "status"])
 TRIES = Counter("aindusdb_gateway_tries", "Tries on replicas by how they ended.", ["target", "outcome"])
@@ -47,6 +48,7 @@ NOT_FORWARDED = HOP_BY_HOP | {
     "forwarded",
     "host",
     "content-length",
+    "x-aindus-token",
     "x-csrftoken",
     "x-forwarded-for",
     "x-forwarded-host",
@@ -144,7 +146,14 @@ class Sessions:
 
 
 async def forward(
-    sessions: Sessions, entry: Entry, call: Call, method: str, query: str, headers: dict, body: Body
+    sessions: Sessions,
+    entry: Entry,
+    call: Call,
+    method: str,
+    query: str,
+    headers: dict,
+    body: Body,
+    token: str,
 ) -> Answer:
     """The answer of the first replica that gives one; UnavailableError after ATTEMPTS tries."""
     tried: list[str] = []
@@ -157,7 +166,7 @@ async def forward(
         tried.append(backend.replica_id)
         last = len(tried) >= ATTEMPTS
         try:
-            answer = await _try(sessions, backend, call, method, query, headers, body)
+            answer = await _try(sessions, backend, call, method, query, headers, body, token)
         except NotSent as error:
             TRIES.labels(entry.name, "refused").inc()
             backend.failed_to_connect()
@@ -206,13 +215,17 @@ def _time_limit(call: Call, headers: dict) -> dict:
     return {"x-timeout-ms": str(own)}
 
 
-async def _try(sessions, backend: Backend, call: Call, method, query, headers, body: Body) -> Answer:
+async def _try(
+    sessions, backend: Backend, call: Call, method, query, headers, body: Body, token: str
+) -> Answer:
     session = sessions.kept if call.repeatable else sessions.fresh
-    url = URL(f"{backend.url}{call.path}{'?' + query if query else ''}", encoded=True)
+    way = backend.way
+    url = URL(f"{way.url}{call.path}{'?' + query if query else ''}", encoded=True)
+    headers = headers | way.headers_with(token)
     if body.rest is not None and body.length is not None:
-        headers = headers | {"Content-Length": str(body.length)}
+        headers["Content-Length"] = str(body.length)
     if call.repeatable:
-        headers = headers | _time_limit(call, headers)
+        headers.update(_time_limit(call, headers))
     backend.in_flight += 1
     streaming = False
     response = None
@@ -222,9 +235,17 @@ async def _try(sessions, backend: Backend, call: Call, method, query, headers, b
             loop = asyncio.get_running_loop()
             body.moved = lambda: limit.reschedule(loop.time() + call.try_seconds)
             response = await session.request(
-                method, url, headers=headers, data=body.data(), allow_redirects=False, timeout=_times(call)
+                method,
+                url,
+                headers=headers,
+                data=body.data(),
+                allow_redirects=False,
+                timeout=_times(call),
+                ssl=way.tls or True,
             )
             length = response.content_length
+            if way.relay and response.status >= 400 and length is not None and length <= MOST_REFUSAL_BYTES:
+                _raise_refusal(response, await response.read())
             if call.repeatable and length is not None and length <= WHOLE_ANSWER_BYTES:
                 content = await response.read()
                 return Answer(response.status, _returned(response, backend), content)
@@ -250,6 +271,14 @@ def _times(call: Call) -> aiohttp.ClientTimeout:
     )
 
 
+def _raise_refusal(response: aiohttp.ClientResponse, content: bytes) -> None:
+    """NotSent or Broken when the cluster answered in the replica's stead."""
+    told = refusal(response.content_type, content)
+    if told:
+        kind = Broken if was_sent(response.status, told) else NotSent
+        raise kind(f"the cluster passes nothing on ({response.status}: {told})")
+
+
 def _told(error: Exception) -> str:
     cause = getattr(error, "os_error", None) or error
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
@@ -258,7 +287,7 @@ def _told(error: Exception) -> str:
 def _returned(response: aiohttp.ClientResponse, backend: Backend) -> list[tuple[str, str]]:
     named = {name.strip().lower() for name in response.headers.get("Connection", "").split(",")}
     kept = [
-        (name.lower(), value)
+        (name.lower(), backend.way.own_path(value) if name.lower() == "location" else value)
         for name, value in response.headers.items()
         if name.lower() not in NOT_RETURNED and name.lower() not in named
     ]

@@ -17,7 +17,16 @@ from controlplane.crypto import decrypt
 from controlplane.errors import ProblemError, UnavailableError
 from controlplane.threads import in_database
 from deployments import selectors
-from deployments.models import LIVE_REPLICA, Replica, ReplicaStatus, Target, TargetStatus
+from deployments.models import (
+    LIVE_REPLICA,
+    Replica,
+    ReplicaStatus,
+    Rollout,
+    RolloutStatus,
+    Target,
+    TargetStatus,
+)
+from deployments.reaching import Way, way_of
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +40,10 @@ class Backend:
     """A replica as the gateway sees it; in-flight counts and ejection are this process's own."""
 
     replica_id: str
-    url: str
+    way: Way | None
     status: str
     reason: str
+    release_id: str = ""
     in_flight: int = 0
     last_chosen: int = 0
     failures: int = 0
@@ -63,6 +73,10 @@ class Entry:
     read_at: float = 0.0
     used_at: float = 0.0
     chosen: int = 0
+    # The canary's release and its share of the requests in per cent, while there is a canary.
+    canary: str = ""
+    weight: int = 0
+    owed: int = 0
 
     def ready(self) -> list[Backend]:
         """The replicas that serve; UnavailableError when there is none."""
@@ -72,10 +86,16 @@ class Entry:
         return found
 
     def choose(self, tried: list[str]) -> Backend:
-        """The ready replica with the least in flight, not tried and not ejected if there is such a one."""
+        """The ready replica with the least in flight, not tried and not ejected if there is such a one.
+
+        Of a canary exactly its weight of the requests is sent to it; a request that failed once is tried on
+        a replica of the other release only when there is no other of its own.
+        """
         ready = self.ready()
         now = time.monotonic()
         self.chosen += 1
+        if self.canary:
+            ready = self._of_its_share(ready, tried)
         best = min(
             ready,
             key=lambda one: (
@@ -87,6 +107,25 @@ class Entry:
         )
         best.last_chosen = self.chosen
         return best
+
+    def _of_its_share(self, ready: list[Backend], tried: list[str]) -> list[Backend]:
+        """The replicas of whichever release's turn it is; all when that one has none that is ready."""
+        if tried:
+            first = self.backends.get(tried[0])
+            is_canary = first is not None and first.release_id == self.canary
+        else:
+            self.owed += self.weight
+            is_canary = self.owed >= 100
+            if is_canary:
+                self.owed -= 100
+        mine = [one for one in ready if (one.release_id == self.canary) == is_canary]
+        if tried and all(one.replica_id in tried for one in mine):
+            return ready
+        return mine or ready
+
+
+def _is_same_place(before: Way | None, now: Way | None) -> bool:
+    return (before.url if before else "") == (now.url if now else "")
 
 
 def no_replica(entry: Entry) -> UnavailableError:
@@ -187,11 +226,22 @@ class Table:
                 "status": status,
                 "status_reason": reason,
                 "jwt_secret": self._secrets[text],
+                "canary": ("", 0),
                 "replicas": [],
             }
+        for target_id, *canary in Rollout.objects.filter(
+            target__in=found, strategy="canary", status__in=RolloutStatus.open()
+        ).values_list("target_id", "release_id", "weight"):
+            found[target_id]["canary"] = tuple(canary)
         for replica in Replica.objects.filter(target__in=found, status__in=LIVE_REPLICA).order_by("pk"):
             found[replica.target_id]["replicas"].append(
-                (replica.pk, replica.url if replica.port else "", replica.status, replica.reason)
+                (
+                    replica.pk,
+                    way_of(replica) if replica.port else None,
+                    replica.status,
+                    replica.reason,
+                    replica.release_id,
+                )
             )
         return found
 
@@ -201,16 +251,19 @@ class Table:
             "status": TargetStatus.DESTROYED,
             "status_reason": "",
             "jwt_secret": "",
+            "canary": ("", 0),
             "replicas": [],
         }
         for name in ("name", "status", "status_reason", "jwt_secret"):
             setattr(entry, name, row[name])
+        entry.canary, entry.weight = row["canary"]
         known, entry.backends = entry.backends, {}
-        for replica_id, url, status, reason in row["replicas"]:
+        for replica_id, way, status, reason, release_id in row["replicas"]:
             backend = known.get(replica_id)
-            if backend is None or backend.url != url:
-                backend = Backend(replica_id, url, status, reason)
-            backend.status, backend.reason = status, reason
+            if backend is None or not _is_same_place(backend.way, way):
+                backend = Backend(replica_id, way, status, reason, release_id)
+            # The credentials of a way are renewed now and then.
+            backend.way, backend.status, backend.reason = way, status, reason
             entry.backends[replica_id] = backend
         entry.read_at = time.monotonic()
 

@@ -55,14 +55,20 @@ def drain_seconds() -> float:
     return settings.GATEWAY_REFRESH_SECONDS + 1.0
 
 
-def live_replicas(target) -> list[Replica]:
-    """The rows of a target that stand for a process, oldest first."""
+def live_replicas(target, release: str = "") -> list[Replica]:
+    """The rows of a target (and of a release, by id) that stand for a process, oldest first."""
     rows = Replica.objects.filter(target=target, status__in=LIVE_REPLICA)
+    if release:
+        rows = rows.filter(release=release)
     return list(rows.select_related("release").order_by("pk"))
 
 
 class ReplicaSet:
-    """The replicas of an operation's target; `is_wanted` tells those that should stay."""
+    """The replicas of an operation's target; `is_wanted` tells those that should stay.
+
+    With `among` only replicas of that release (an id) are looked at: of a canary each side is a set of its
+    own.
+    """
 
     def __init__(
         self,
@@ -72,8 +78,10 @@ class ReplicaSet:
         count: int,
         is_wanted: Callable[[Replica], bool],
         phase: str = "roll",
+        among: str = "",
     ):
         self.handler = handler
+        self.among = among
         self.runtime = handler.runtime
         self.target = handler.target
         self.release = release
@@ -97,10 +105,14 @@ class ReplicaSet:
     def _in_time(self) -> bool:
         return time.monotonic() < self._deadline
 
+    def live(self) -> list[Replica]:
+        """The live replicas that this set is about."""
+        return live_replicas(self.target, self.among)
+
     # What is true
 
     def _learn(self) -> None:
-        for replica in live_replicas(self.target):
+        for replica in self.live():
             state = self.runtime.state(replica.pk)
             if replica.status == ReplicaStatus.STARTING:
                 self._learn_starting(replica, state)
@@ -226,7 +238,7 @@ class ReplicaSet:
                 self.handler.report(f"Draining replica {replica.pk} of {replica.release}", replica=replica.pk)
 
     def _end_drained(self) -> None:
-        for replica in live_replicas(self.target):
+        for replica in self.live():
             if replica.status != ReplicaStatus.DRAINING or not self._in_time():
                 continue
             since = datetime.fromisoformat(replica.handle["draining_at"])
@@ -235,7 +247,7 @@ class ReplicaSet:
                 self.stop(replica, "replaced")
 
     def _drain_and_start(self) -> None:
-        current = [r for r in live_replicas(self.target) if r.status != ReplicaStatus.DRAINING]
+        current = [r for r in self.live() if r.status != ReplicaStatus.DRAINING]
         for replica in [r for r in current if r.status == ReplicaStatus.STARTING and not self.is_wanted(r)]:
             # It serves nobody, so there is nothing to drain.
             if self._in_time():
@@ -276,7 +288,7 @@ class ReplicaSet:
     # How it stands
 
     def _standing(self) -> Settled | Moving:
-        live = live_replicas(self.target)
+        live = self.live()
         draining = [r for r in live if r.status == ReplicaStatus.DRAINING]
         current = [r for r in live if r.status != ReplicaStatus.DRAINING]
         wanted = [r for r in current if self.is_wanted(r)]
@@ -297,6 +309,22 @@ class ReplicaSet:
             return Moving(f"the requests of {counted(len(draining), 'old replica')} to end", 99, 0.5)
         if len(current) > len(wanted):
             return Moving("old replicas to be replaced", 99, 0.3)
+        return Settled()
+
+
+class TwoSides:
+    """Two releases side by side, each a set of its own."""
+
+    def __init__(self, stable: ReplicaSet, canary: ReplicaSet):
+        self.sides = (stable, canary)
+
+    def move(self) -> Settled | Moving | Stuck:
+        """Move both; what is worse of how they stand."""
+        found = [side.move() for side in self.sides]
+        for kind in (Stuck, Moving):
+            for standing in reversed(found):
+                if isinstance(standing, kind):
+                    return standing
         return Settled()
 
 

@@ -2,7 +2,7 @@
 
 from deployments.models import RUNNING_TARGET, Release, Replica, TargetStatus
 from deployments.operations.base import TargetOperation
-from deployments.operations.replicas import Moving, ReplicaSet, Stuck
+from deployments.operations.replicas import Moving, ReplicaSet, Stuck, TwoSides
 from deployments.providers.base import FAILED, PENDING
 from worker.outcomes import Cancelled, Fail, Next, Outcome, Wait
 
@@ -40,6 +40,28 @@ class RollingOperation(TargetOperation):
     def is_wanted_back(self, replica: Replica) -> bool:
         return replica.release_id == self.old_release.pk
 
+    def replica_set(self, **wanted):
+        """What moves this target's replicas to what is wanted; see `ReplicaSet`."""
+        return ReplicaSet(self, **wanted)
+
+    def two_sides(self, canary: int):
+        """What keeps all replicas of the old release, and so many of the new one beside them."""
+        stable = self.replica_set(
+            release=self.old_release,
+            count=self.old_count,
+            is_wanted=lambda replica: True,
+            phase="stable",
+            among=self.old_release.pk,
+        )
+        beside = self.replica_set(
+            release=self.release,
+            count=canary,
+            is_wanted=lambda replica: True,
+            phase="canary",
+            among=self.release.pk,
+        )
+        return TwoSides(stable, beside)
+
     def made(self, replica: Replica) -> bool:
         """Whether this operation started the replica."""
         return replica.pk in self.state.get("made", [])
@@ -55,7 +77,12 @@ class RollingOperation(TargetOperation):
             )
         if self.target.outputs.get("schema") != self.runtime.schema(self.release.image):
             return Next(self.migrate)
-        return Next(self.roll)
+        return Next(self.first_move)
+
+    @property
+    def first_move(self):
+        """The step in which the first replica is moved."""
+        return self.roll
 
     def migrate(self) -> Outcome:
         progress = self.runtime.migrate(self.migration_spec(self.release))
@@ -66,11 +93,11 @@ class RollingOperation(TargetOperation):
         schema = self.runtime.schema(self.release.image)
         with self.atomic():
             self.update_target(outputs=self.target.outputs | {"schema": schema})
-        return Next(self.roll, f"The vector schema is at {schema}")
+        return Next(self.first_move, f"The vector schema is at {schema}")
 
     def roll(self) -> Outcome:
-        standing = ReplicaSet(
-            self, release=self.release, count=self.count, is_wanted=self.is_wanted, phase="roll"
+        standing = self.replica_set(
+            release=self.release, count=self.count, is_wanted=self.is_wanted, phase="roll"
         ).move()
         if isinstance(standing, Moving):
             return Wait(standing.seconds, standing.waiting_for, standing.percent)
@@ -84,8 +111,7 @@ class RollingOperation(TargetOperation):
 
     def take_back(self) -> Outcome:
         """Full old capacity first, then the new replicas go."""
-        standing = ReplicaSet(
-            self,
+        standing = self.replica_set(
             release=self.old_release,
             count=self.old_count,
             is_wanted=self.is_wanted_back,

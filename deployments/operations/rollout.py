@@ -3,17 +3,16 @@
 from functools import cached_property
 
 from deployments.models import Replica, Rollout, RolloutStatus
-from deployments.operations.rolling import RollingOperation
+from deployments.operations.canary import CanaryOperation
+from deployments.operations.replicas import counted
 from worker.engine import database_now
 from worker.handlers import operation
 from worker.outcomes import Done, Fail, Next, Outcome
 
-OPEN = (RolloutStatus.RUNNING, RolloutStatus.ROLLING_BACK)
-
 
 @operation("target.rollout", first="begin", label="Rollout")
-class RolloutTarget(RollingOperation):
-    """A rolling update; the rollout's row tells where it stands."""
+class RolloutTarget(CanaryOperation):
+    """A rolling update or a canary; the rollout's row tells where it stands."""
 
     failure_code = "rolled_back"
 
@@ -43,24 +42,32 @@ class RolloutTarget(RollingOperation):
             )
         outcome = super().begin()
         if isinstance(outcome, Next):
-            return Next(
-                outcome.step, f"Moving {self.count} replicas from {self.old_release} to {self.release}"
-            )
+            way = f"as a canary in {counted(len(self.rollout.steps), 'step')}" if self.is_canary else ""
+            moved = f"Moving {self.count} replicas from {self.old_release} to {self.release} {way}"
+            return Next(outcome.step, moved.strip())
         return outcome
 
     def finish(self) -> Outcome:
         with self.atomic():
-            self._close(RolloutStatus.SUCCEEDED)
-            self.serves_again(release=self.release)
+            if self.rollout.status == RolloutStatus.RUNNING:
+                if self.is_cancelled():
+                    return Next(self.take_back, "It was aborted before it ended")
+                self._close(RolloutStatus.SUCCEEDED)
+                self.serves_again(release=self.release)
         result = {"release": self.release.pk, "replicas": self.count}
         return Done(result, f"{self.target.name} runs {self.release} with {self.count} replicas")
+
+    def cancel(self) -> Outcome:
+        if self.rollout.status == RolloutStatus.SUCCEEDED:
+            return Next(self.finish, "It had succeeded already")
+        return super().cancel()
 
     def take_back(self) -> Outcome:
         if self.rollout.status == RolloutStatus.RUNNING:
             reason = self.state.get("failure") or "It was cancelled."
             with self.atomic():
-                Rollout.objects.filter(pk=self.rollout.pk, status=RolloutStatus.RUNNING).update(
-                    status=RolloutStatus.ROLLING_BACK, reason=reason
+                self.update_rollout(
+                    status=RolloutStatus.ROLLING_BACK, reason=reason, hold="", command="", paused=False
                 )
         return super().take_back()
 
@@ -79,8 +86,8 @@ class RolloutTarget(RollingOperation):
         self._close(RolloutStatus.CANCELLED, "It was cancelled.")
 
     def _close(self, status: str, reason: str = "") -> None:
-        Rollout.objects.filter(pk=self.rollout.pk, status__in=OPEN).update(
-            status=status, reason=reason, finished_at=database_now()
+        Rollout.objects.filter(pk=self.rollout.pk, status__in=RolloutStatus.open()).update(
+            status=status, reason=reason, finished_at=database_now(), hold="", command="", paused=False
         )
 
     @classmethod

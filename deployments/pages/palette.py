@@ -15,6 +15,7 @@ PAGES = [
     ("New target", "/new-target/", "plus", "target.create"),
     ("Members", "/settings/members/", "users", "member.update"),
     ("API keys", "/settings/api-keys/", "key", "api_key.create"),
+    ("Costs", "/costs/", "coins", "cost.read"),
     ("Audit log", "/settings/audit/", "audit", "audit.read"),
     ("Account and appearance", "/settings/appearance/", "palette", None),
 ]

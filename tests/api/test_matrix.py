@@ -50,8 +50,9 @@ ROWS = {
     ("GET", "targets/{target.name}/rollouts"): (VIEW, None),
     ("POST", "targets/{target.name}/rollouts"): (OPERATE, {"release": "v1"}),
     ("GET", "rollouts/{rollout.pk}"): (VIEW, None),
+    ("GET", "rollouts/{rollout.pk}/analyses"): (VIEW, None),
     ("POST", "rollouts/{rollout.pk}/abort"): (OPERATE, None),
-    ("POST", "rollouts/{rollout.pk}/promote"): (OPERATE, None),
+    ("POST", "rollouts/{rollout.pk}/promote"): (OPERATE, {"full": True}),
     ("POST", "rollouts/{rollout.pk}/pause"): (OPERATE, None),
     ("POST", "rollouts/{rollout.pk}/resume"): (OPERATE, None),
     ("POST", "targets/{target.name}/rollback"): (OPERATE, {}),
@@ -77,6 +78,13 @@ ROWS = {
     ("GET", "targets/{target.name}/health"): (VIEW, None),
     ("GET", "targets/{target.name}/metrics"): (VIEW, None),
     ("GET", "targets/{target.name}/logs"): (VIEW, None),
+    ("GET", "costs/exchange-rates"): (VIEW, None),
+    ("POST", "costs/exchange-rates"): (
+        OPERATE,
+        {"date": "2026-11-01", "from_currency": "EUR", "to_currency": "GBP", "rate": "0.86"},
+    ),
+    ("GET", "costs/exchange-rates/{rate}"): (VIEW, None),
+    ("DELETE", "costs/exchange-rates/{rate}"): (OPERATE, None),
 }
 # What another project's administrator is not told to be absent, because it is not the project's own.
 SHARED = {
@@ -90,6 +98,7 @@ SHARED = {
     "providers/local",
     "targets",
     "releases",
+    "costs/exchange-rates",
 }
 ADDRESS_OF = {
     "project": "{project.name}",
@@ -103,6 +112,7 @@ ADDRESS_OF = {
     "rollout": "{rollout.pk}",
     "backup": "{backup.pk}",
     "restore": "{restore.pk}",
+    "rate": "{rate}",
 }
 
 
@@ -129,7 +139,10 @@ def endpoints():
 
 def filled(address, world, user):
     key = world.project.api_keys.create(name="spare", role="viewer", prefix="ak_", digest="d")
-    world_values = {**vars(world), "member": user.username, "api_key": key.pk}
+    rate = world.project.exchange_rates.create(
+        date="2026-11-01", from_currency="EUR", to_currency="USD", rate="1.08"
+    )
+    world_values = {**vars(world), "member": user.username, "api_key": key.pk, "rate": rate.pk}
     return address.format(**world_values)
 
 

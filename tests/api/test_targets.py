@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 
 from deployments import services
-from deployments.models import HealthTransition, Plan, Rollout, Target
+from deployments.models import Analysis, HealthTransition, Plan, Rollout, Target
 from tests.api.conftest import assert_problem, make_release, make_replica, make_target
 from worker import engine
 from worker.models import Operation
@@ -27,7 +27,7 @@ def test_providers(viewer):
     page = viewer.get("providers").json()
     local = next(item for item in page["items"] if item["name"] == "local")
     assert local["spec_schema"]["type"] == "object"
-    assert local["capabilities"]["strategies"] == ["rolling"]
+    assert local["capabilities"]["strategies"] == ["rolling", "canary"]
     assert viewer.get("providers/local").json() == local
     assert_problem(viewer.get("providers/mars"), 404)
 
@@ -178,8 +178,10 @@ def test_rollout_by_release_or_image(operator, world):
             {"image": "a:1", "config": {"env": {"AINDUS_TRANSFER_PATHS": "/"}}},
             "config.env.AINDUS_TRANSFER_PATHS",
         ),
-        ({"release": "v1", "strategy": "canary"}, "strategy"),
+        ({"release": "v1", "strategy": "blue"}, "strategy"),
         ({"release": "v1", "steps": []}, "steps"),
+        ({"image": "a:1", "strategy": "canary", "steps": [20, 10]}, "steps"),
+        ({"image": "a:1", "strategy": "canary", "gates": {"recall": {"max": 1}}}, "gates.recall.max"),
     ],
 )
 def test_bad_rollouts(operator, world, body, field):
@@ -194,6 +196,43 @@ def test_a_rolling_rollout_has_nothing_to_promote(operator, world):
         assert verb in body["detail"]
     Rollout.objects.update(status="succeeded", finished_at=timezone.now())
     assert_problem(operator.post(f"rollouts/{world.rollout.pk}/abort"), 409, "rollout_finished")
+
+
+def test_a_canary_is_shown_and_controlled(operator, world):
+    Rollout.objects.all().delete()
+    body = {"config": {"threads": 3}, "strategy": "canary", "steps": [20, {"weight": 60}]}
+    gates = {"p95_ratio": 1.5, "recall": {"max_drop": 0.02}}
+    operation = accepted(operator.post("targets/alpha/rollouts", body | {"gates": gates}))
+    address = f"rollouts/{operation['input']['rollout']}"
+    rollout = operator.get(address).json()
+    assert rollout["steps"] == [{"pause_seconds": 60, "weight": 20}, {"pause_seconds": 60, "weight": 60}]
+    assert rollout["gates"]["recall"] == {"max_drop": 0.02, "queries": 20, "k": 10}
+    assert (rollout["step"], rollout["weight"], rollout["analysis"]) == (0, 0, None)
+    reading = {"gate": "p95_ratio", "verdict": "failed", "value": 2.5, "limit": 1.5, "text": "p95 is 5 ms."}
+    reading |= {"stable": 1.0, "requests": 40, "detail": {}}
+    for verdict in ("passed", "failed"):
+        Analysis.objects.create(
+            rollout_id=rollout["id"],
+            at=timezone.now(),
+            step=0,
+            weight=20,
+            verdict=verdict,
+            readings=[reading],
+        )
+    assert operator.get(address).json()["analysis"]["readings"] == [reading]
+    listed = operator.get(f"{address}/analyses").json()["items"]
+    assert [one["verdict"] for one in listed] == ["failed", "passed"]
+    assert len(operator.get(f"{address}/analyses?verdict=failed").json()["items"]) == 1
+    for verb, body, state in (
+        ("pause", None, {"paused": True}),
+        ("resume", None, {"paused": False}),
+        ("promote", {"full": True}, {"command": "full"}),
+    ):
+        assert accepted(operator.post(f"{address}/{verb}", body))["id"] == operation["id"]
+        assert Rollout.objects.filter(pk=rollout["id"], **state).exists()
+    assert_problem(operator.post(f"{address}/resume"), 409, "rollout_not_paused")
+    accepted(operator.post(f"{address}/abort"))
+    assert_problem(operator.post(f"{address}/promote", {}), 409, "rollout_aborting")
 
 
 def test_rollback(operator, world):

@@ -190,10 +190,15 @@ def test_a_rolled_back_rollout_can_be_retried(target, run):
     assert (again.status, again.error_code, again.retry_of_id) == ("failed", "rolled_back", operation.pk)
 
 
+def kill_replica(replica):
+    """End its process as the kernel would, and wait until that is seen."""
+    os.kill(ProcessRuntime().state(replica.pk).handle["pid"], signal.SIGKILL)
+    wait_until(lambda: ProcessRuntime().state(replica.pk).state == "exited")
+
+
 def test_a_dead_replica_is_replaced(target, run, stand_in):
     victim, other = live(target)
-    os.kill(victim.handle["pid"], signal.SIGKILL)
-    wait_until(lambda: ProcessRuntime().state(victim.pk).state == "exited")
+    kill_replica(victim)
     reconcile_all()
     victim.refresh_from_db()
     assert victim.status == ReplicaStatus.FAILED

@@ -41,6 +41,8 @@ PAGES = {
     "/rollouts/{rollout}/": ALL,
     "/plans/{plan}/": ALL,
     "/palette/?q=se": ALL,
+    "/costs/": ALL,
+    "/costs/exchange-rates/": ALL,
     "/settings/appearance/": ALL,
     "/settings/members/": ADMINS,
     "/settings/members/new/": ADMINS,
@@ -93,6 +95,7 @@ POSTS = {
     "/operations/{failed}/retry/": OPERATORS,
     "/plans/{plan}/": OPERATORS,
     "/new-target/": OPERATORS,
+    "/costs/exchange-rates/": OPERATORS,
     "/settings/members/new/": ADMINS,
     "/settings/api-keys/": ADMINS,
 }

@@ -119,6 +119,23 @@ def test_keys(client, pool):
     assert client.delete(f"api-keys/{made.json['id']}").status == 404
 
 
+def test_a_token_that_was_passed_on_in_a_header_of_its_own(client):
+    anyone, operator = client.as_role(None), token("operator")
+    for path in ("collections", "pinecone/indexes"):
+        assert anyone.get(path, headers={"X-Aindus-Token": operator}).status == 200
+        assert anyone.get(path, headers={"X-Aindus-Token": "wrong"}).status == 401
+        assert anyone.get(path, headers={"X-Aindus-Token": ""}).status == 401
+        # What was sent for us to read is not outdone by what a relay may have been told to pass on.
+        both = {"Authorization": "Bearer wrong", "X-Aindus-Token": operator}
+        assert anyone.get(path, headers=both).status == 401
+    assert anyone.get("api-keys", headers={"X-Aindus-Token": operator}).status == 403
+    # A call that Django serves, and that changes something.
+    body = {"name": "relayed", "dimension": 2, "metric": "cosine", "spec": {"serverless": {}}}
+    made = anyone.post("pinecone/indexes", body, headers={"X-Aindus-Token": operator})
+    assert made.status == 201, made
+    assert anyone.delete("pinecone/indexes/relayed", headers={"X-Aindus-Token": operator}).status == 202
+
+
 def test_keys_expire(client):
     now = datetime.datetime.now(datetime.UTC)
     past = client.post("api-keys", {"name": "x", "expires_at": (now - datetime.timedelta(1)).isoformat()})

@@ -234,7 +234,7 @@
 
   /* Keys. */
   let before = "", beforeAt = 0;
-  const places = { o: "/operations/", t: "/targets/", h: "/", s: "/settings/appearance/", n: "/new-target/" };
+  const places = { c: "/costs/", o: "/operations/", t: "/targets/", h: "/", s: "/settings/appearance/", n: "/new-target/" };
   document.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
       event.preventDefault();

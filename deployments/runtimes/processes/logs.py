@@ -9,18 +9,14 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from deployments.runtimes.base import LogLine
 from deployments.runtimes.processes.folder import ReplicaFolder
+from deployments.runtimes.records import HEADER, LONGEST_TEXT_BYTES, Wanted, header_time, parsed
 
-HEADER = re.compile(
-    rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) ", re.MULTILINE
-)
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 BLOCK_BYTES = 256 * 1024
-LONGEST_TEXT_BYTES = 64 * 1024
 # Processes of one replica write to one log, so times go back by this much at most.
 DISORDER = timedelta(seconds=1)
 MOVED = re.compile(r"\Alog\.(\d+)-(\d+)\Z")
@@ -106,7 +102,7 @@ class Tape:
             block = self.read(low, min(end, high + 64))
             for match in HEADER.finditer(block):
                 if (match.start() > 0 or low == self.start) and low + match.start() >= position:
-                    return low + match.start(), _time(match[1])
+                    return low + match.start(), header_time(match[1])
             low = high
         return None
 
@@ -146,43 +142,9 @@ class Tape:
                 if number == len(starts) - 1 and not complete and len(starts) > 1:
                     rest = block[first:]
                     break
-                yield _record(block[first:last], base + last)
+                yield base + last, *parsed(block[first:last])
             if complete:
                 return
-
-
-def _time(text: bytes) -> datetime:
-    return datetime.fromisoformat(text.decode()).replace(tzinfo=UTC)
-
-
-def _record(raw: bytes, end: int) -> tuple[int, datetime | None, str, bytes]:
-    match = HEADER.match(raw)
-    if match is None:
-        return end, None, "", raw.rstrip(b"\n")
-    return end, _time(match[1]), match[2].decode(), raw[match.end() :].rstrip(b"\n")
-
-
-class Wanted:
-    """What a caller asked for."""
-
-    def __init__(self, *, since, until, search: str, level: str):
-        self.since, self.until = since, until
-        self.search = search.lower()
-        self.needle = self.search.encode() if self.search.isascii() else b""
-        level = level.upper()
-        self.levels = LEVELS[LEVELS.index(level) :] if level in LEVELS else LEVELS
-
-    def may_be_in(self, block: bytes) -> bool:
-        """False when no record of the block can match the search; spares parsing it."""
-        return not self.needle or self.needle in block.lower()
-
-    def matches(self, at: datetime | None, level: str, text: str) -> bool:
-        """Lines without a level (a traceback at the start, say) pass every level."""
-        if level and level not in self.levels:
-            return False
-        if at and ((self.since and at < self.since) or (self.until and at > self.until)):
-            return False
-        return self.search in text.lower()
 
 
 def read(

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('deployments', '0003_metric_refusals'),
+        ('deployments', '0005_pods'),
     ]
 
     operations = [

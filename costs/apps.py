@@ -1,0 +1,10 @@
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+
+
+class CostsConfig(AppConfig):
+    name = "costs"
+
+    def ready(self):
+        # Importing the handlers registers them with the engine.
+        autodiscover_modules("operations")

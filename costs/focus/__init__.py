@@ -1,0 +1,1 @@
+"""FOCUS: the columns, what may stand in them, and how files of each version are read and written."""

@@ -1,0 +1,1 @@
+"""The handlers of every operation on costs; importing this package registers them."""

@@ -1,0 +1,125 @@
+"""How the control plane reaches a replica: the one place that makes addresses of rows.
+
+A local process is reached at its host and port. A pod is reached by the cluster's API server, which passes
+requests on (`.../pods/{pod}:{port}/proxy`), or at its own address when the control plane runs beside it.
+"""
+
+import http.client
+import ssl
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+import orjson
+
+from deployments.models import Replica
+from deployments.providers.base import ClusterAccess
+
+# An API server takes `Authorization` for itself, so what stands behind it is sent its token in this one.
+TOKEN_HEADER = "X-Aindus-Token"
+POD_PORT = 8000
+MOST_REFUSAL_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Way:
+    """Where a replica's paths begin, the headers that the way there demands, and whom to trust on it.
+
+    `url` has no slash at its end. `relay` is the path of the API server's proxy within `url`, empty when
+    nobody stands between. `tls` is None for the system's own roots.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tls: ssl.SSLContext | None = None
+    relay: str = ""
+
+    def headers_with(self, token: str) -> dict[str, str]:
+        """The headers of a request that a replica shall believe this bearer token of."""
+        if self.relay:
+            return {**self.headers, TOKEN_HEADER: token}
+        return {**self.headers, "Authorization": f"Bearer {token}"}
+
+    def own_path(self, location: str) -> str:
+        """An address that the replica told, without what the relay put before it."""
+        if not self.relay or self.relay not in location:
+            return location
+        return location.partition(self.relay)[2] or "/"
+
+
+def way_of(replica: Replica) -> Way:
+    """The way to one replica; ValueError when it has no address yet."""
+    if replica.port is None:
+        raise ValueError(f"{replica.pk} has no address yet")
+    return Way(replica.url)
+
+
+def connection_to(way: Way, timeout_seconds: float) -> http.client.HTTPConnection:
+    """A connection to where a way begins, not opened yet."""
+    parts = urlsplit(way.url)
+    if parts.scheme == "https":
+        context = way.tls or ssl.create_default_context()
+        return http.client.HTTPSConnection(parts.netloc, timeout=timeout_seconds, context=context)
+    return http.client.HTTPConnection(parts.netloc, timeout=timeout_seconds)
+
+
+def path_on(way: Way, path: str) -> str:
+    """What is asked of that connection for a replica's path."""
+    return f"{urlsplit(way.url).path}{path}"
+
+
+def through_api_server(access: ClusterAccess, namespace: str, pod: str, port: int = POD_PORT) -> Way:
+    """The way to a pod by its cluster's API server, with the cluster's own credentials."""
+    relay = f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy"
+    given = access.credentials.values
+    headers = {"Authorization": f"Bearer {given['token']}"} if given.get("token") else {}
+    return Way(f"{access.server.rstrip('/')}{relay}", headers, tls_of(access), relay)
+
+
+def tls_of(access: ClusterAccess) -> ssl.SSLContext | None:
+    """What verifies a cluster's API server, and shows it the client certificate; None for plain HTTP."""
+    if not access.server.startswith("https:"):
+        return None
+    given = access.credentials.values
+    return _tls(
+        access.certificate_authority, given.get("client_certificate", ""), given.get("client_key", "")
+    )
+
+
+@lru_cache(maxsize=64)
+def _tls(authority: str, certificate: str, key: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=authority or None)
+    # Authorities that clusters make for themselves need not have every extension that a public one has.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if certificate:
+        # The interface takes files alone: this one lasts no longer than the call.
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+            file.write(f"{certificate.strip()}\n{key.strip()}\n")
+            file.flush()
+            context.load_cert_chain(file.name)
+    return context
+
+
+def refusal(content_type: str, body: bytes) -> str:
+    """What an API server says instead of the replica behind it; empty when the replica itself answered.
+
+    Its own answers are of the kind Status, which no call of the vector API answers with.
+    """
+    if "json" not in content_type or len(body) > MOST_REFUSAL_BYTES or b'"Status"' not in body:
+        return ""
+    try:
+        told = orjson.loads(body)
+    except ValueError:
+        return ""
+    if not isinstance(told, dict) or told.get("kind") != "Status" or "apiVersion" not in told:
+        return ""
+    return str(told.get("message") or told.get("reason") or "it refused the request")[:300]
+
+
+def was_sent(status: int, told: str) -> bool:
+    """Whether a refused request may have reached the replica: whoever was not connected to got nothing."""
+    if status in (401, 403, 404, 429):
+        return False
+    return not any(word in told for word in ("dial tcp", "no endpoints", "TLS handshake", "no such host"))
