@@ -406,8 +406,6 @@ class CollectionSize(models.Model):
         return f"{self.collection} {self.at}"
 
 
-# Django looks for an app's models here.
+# Of files of their own, which Django finds by this one.
 from deployments.backups.models import Backup, BackupSchedule, Restore  # noqa: E402, F401
-
-# Of a file of their own, which Django finds by this one.
 from deployments.cluster_models import ClusterEvent, ClusterState  # noqa: E402, F401

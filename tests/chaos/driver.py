@@ -280,16 +280,6 @@ def kills(stack, chaos: Path) -> None:
     scenario.index_all()
     scenario.finish("index build")
     scenario.check_indexed()
-    scenario.back_up_all()
-    scenario.finish("backup")
-    scenario.check_backups(kept=0)
-    scenario.restore_all()
-    scenario.finish("restore")
-    scenario.check_backups(kept=1)
-    scenario.decide_all()
-    scenario.finish("decision")
-    scenario.check_backups(kept=0)
-    scenario.check_running()
     scenario.roll_out_all(2)
     scenario.finish("rollout")
     scenario.check_running()
@@ -334,6 +324,30 @@ def _course(scenario: Scenario, strike) -> None:
     assert scenario.longest_silence < SLOWEST_RESUME_SECONDS
 
 
+def backups(stack, chaos: Path) -> None:
+    """SIGKILL at every step of backups, restores in place, and what is decided about them."""
+    scenario = Scenario(stack, chaos, targets=4)
+    scenario.provision_all()
+    scenario.finish("provision")
+    scenario.index_all()
+    scenario.finish("index build")
+    (chaos / "armed").touch()
+    scenario.back_up_all()
+    scenario.finish("backup", seconds=300)
+    scenario.check_backups(kept=0)
+    scenario.restore_all()
+    scenario.finish("restore", seconds=300)
+    scenario.check_backups(kept=1)
+    scenario.decide_all()
+    scenario.finish("decision")
+    scenario.check_backups(kept=0)
+    scenario.check_running()
+    scenario.check_events()
+    scenario.check_resumed()
+    for step, count in sorted(Counter(f"{k['kind']}.{k['step']}" for k in scenario.kills()).items()):
+        say(f"    {count:3} {step}")
+
+
 def redis(stack, chaos: Path) -> None:
     """Redis killed and started empty in the middle, then emptied while it runs."""
     from controlplane.broker import redis_client
@@ -370,7 +384,7 @@ def postgresql(stack, chaos: Path) -> None:
     _course(Scenario(stack, chaos, targets=3), strike)
 
 
-SCENARIOS = {"kills": kills, "redis": redis, "postgresql": postgresql}
+SCENARIOS = {"kills": kills, "backups": backups, "redis": redis, "postgresql": postgresql}
 
 
 def main() -> int:

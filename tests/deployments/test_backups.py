@@ -130,6 +130,52 @@ def advance_to(operation, step: str) -> None:
     wait_until(there)
 
 
+def run_twice(operation) -> list[str]:
+    """Run an operation whose worker dies after each step, before it could say what came of it; the steps."""
+    steps = []
+
+    def ended():
+        operation.refresh_from_db()
+        if operation.is_finished:
+            return True
+        lease = engine.take_lease(operation.pk)
+        if lease is not None:
+            steps.append(operation.step)
+            handler = engine.handler_for(operation.kind)(lease)
+            getattr(handler, operation.step)()
+            died = {"lease_token": None, "lease_expires_at": None, "run_after": engine.database_now()}
+            Operation.objects.filter(pk=operation.pk).update(**died)
+            engine.advance(operation.pk)
+        return False
+
+    wait_until(ended)
+    return list(dict.fromkeys(steps))
+
+
+def test_every_step_may_run_again(target, stand_in, settings):
+    backup, operation = backup_start(target=target, requested_by="test")
+    assert run_twice(operation) == ["begin", "dump", "make_scratch", "read_back", "prove", "finish"]
+    assert operation.status == Status.SUCCEEDED, operation.error
+    sql(target, "CREATE TABLE late (n int)")
+    restore, operation = restore_start(
+        target=target, backup=backup, mode="in_place", confirm="one", requested_by="test"
+    )
+    steps = run_twice(operation)
+    assert steps[:4] == ["begin", "make_scratch", "read_back", "prove"]
+    assert steps[4:] == ["migrate", "put_in_place", "serve", "finish"]
+    assert operation.status == Status.SUCCEEDED, operation.error
+    restore.refresh_from_db()
+    assert databases(settings) == [restore.kept_database, object_name(target.pk)]
+    assert sql(target, "SELECT to_regclass('late') IS NULL") == [(True,)]
+    operation = restore_decide(restore=restore, undo=True, confirm="one", requested_by="test")
+    assert run_twice(operation) == ["put_back", "serve", "finish"]
+    assert databases(settings) == [object_name(target.pk)]
+    assert sql(target, "SELECT to_regclass('late') IS NULL") == [(False,)]
+    operation = services.backup_delete(backup=backup, requested_by="test")
+    assert run_twice(operation) == ["delete", "finish"]
+    assert not Path(backup.place).exists() and tasks(stand_in) == []
+
+
 def test_what_dies_or_is_cancelled_leaves_nothing(target, run, stand_in, settings):
     own = [object_name(target.pk)]
     sql(target, "CREATE TABLE ballast AS SELECT md5(n::text) FROM generate_series(1, 20000) n")
@@ -140,8 +186,8 @@ def test_what_dies_or_is_cancelled_leaves_nothing(target, run, stand_in, setting
         connection.execute("LOCK TABLE ballast IN ACCESS EXCLUSIVE MODE")
         advance_to(operation, "dump")
         [task] = tasks(stand_in)
-        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
-        wait_until(lambda: connection.execute(waiting, own).fetchone())
+        waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'ballast'::regclass"
+        wait_until(lambda: connection.execute(waiting).fetchone())
         for pid in signals.members(stand_in / "tasks" / task):
             os.kill(pid, signal.SIGKILL)
     operation = run(operation)
