@@ -43,7 +43,15 @@ ROLE_FOR: dict[str, Role] = {
     "rollout.create": OPERATOR,
     "rollout.control": OPERATOR,
     "cost.read": VIEWER,
+    "cost.import": OPERATOR,
     "cost.rate.manage": OPERATOR,
+    "cost.price.sync": OPERATOR,
+    "cost.price.give": OPERATOR,
+    "cost.estimate.make": OPERATOR,
+    "cost.budget.manage": OPERATOR,
+    "cost.channel.read": OPERATOR,
+    "cost.channel.manage": ADMIN,
+    "cost.channel.test": OPERATOR,
 }
 
 

@@ -172,7 +172,9 @@ class Rollout(models.Model):
     )
     steps = models.JSONField(default=list, help_text="[{weight, pause_seconds}], null: until promoted")
     gates = models.JSONField(default=dict, help_text="What each step must show; see strategies.py.")
-    step = models.PositiveSmallIntegerField(default=0, help_text="Counts from 0.")
+    step = models.PositiveSmallIntegerField(
+        default=0, help_text="Counts from 0; past the last one it is promoted."
+    )
     step_since = models.DateTimeField(null=True, blank=True, help_text="Since when the weight is set.")
     weight = models.PositiveSmallIntegerField(default=0)
     paused = models.BooleanField(default=False)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from controlplane.errors import ProblemError
 from deployments import specs
+from deployments.estimation import plan_estimate
 from deployments.models import Target
 from deployments.providers.base import Secret, TargetSpec, as_json
 
@@ -33,6 +34,7 @@ def target_preview(*, project, name: str, provider: str, region: str, spec: dict
     result = engine.plan(wanted, None)
     preview.changes = [as_json(change) for change in result.changes]
     preview.problems = [as_json(problem) for problem in engine.validate(wanted)]
-    if result.monthly_amount is not None:
-        preview.estimate = {"amount": result.monthly_amount, "currency": result.currency}
+    preview.estimate = plan_estimate(
+        project=project, provider=engine, wanted=wanted, current=None, result=result
+    )
     return preview

@@ -15,6 +15,7 @@ from controlplane import audit
 from controlplane.errors import ConflictError, InvalidError, PreconditionFailedError, UnavailableError
 from deployments import specs
 from deployments.errors import ProviderError, Transient
+from deployments.estimation import plan_estimate
 from deployments.models import (
     RUNNING_TARGET,
     Plan,
@@ -186,13 +187,13 @@ def target_plan(*, target: Target, spec: dict | None = None, created_by: str) ->
     engine = provider_for(target.provider)
     spec = target.spec if spec is None else specs.validated_spec(engine, spec)
     wanted = target_spec(target, spec)
-    exists = target.status != TargetStatus.PENDING
+    current = target_spec(target) if target.status != TargetStatus.PENDING else None
     with provider_errors():
-        result = engine.plan(wanted, target_spec(target) if exists else None)
+        result = engine.plan(wanted, current)
         problems = engine.validate(wanted)
-    estimate = {}
-    if result.monthly_amount is not None:
-        estimate = {"amount": result.monthly_amount, "currency": result.currency}
+    estimate = plan_estimate(
+        project=target.project, provider=engine, wanted=wanted, current=current, result=result
+    )
     return Plan.objects.create(
         target=target,
         spec=spec,

@@ -145,6 +145,27 @@ class ProblemOut(serializers.Serializer):
     remedy = serializers.CharField()
 
 
+class EstimateLine(serializers.Serializer):
+    """What one resource would cost a month."""
+
+    name = serializers.CharField()
+    kind = serializers.CharField()
+    sku = serializers.CharField()
+    before = Money(allow_null=True, help_text="Null when it does not exist yet, or has no known price.")
+    after = Money(allow_null=True, help_text="Null when it would be gone, or has no known price.")
+    difference = Money(allow_null=True)
+    note = serializers.CharField()
+
+
+class PlanEstimate(serializers.Serializer):
+    """What a plan would cost a month, one amount of each currency."""
+
+    monthly = Money(many=True)
+    before = Money(many=True)
+    difference = Money(many=True)
+    lines = EstimateLine(many=True)
+
+
 class PlanOut(serializers.Serializer):
     """What applying a spec would do."""
 
@@ -158,12 +179,20 @@ class PlanOut(serializers.Serializer):
     )
     preflight = ProblemOut(many=True, source="problems")
     monthly_estimate = serializers.SerializerMethodField(help_text="Null when not known.")
+    estimate = serializers.SerializerMethodField(help_text="Each resource; null when nothing is known.")
     operation = serializers.SerializerMethodField(help_text="The operation that applied it, or null.")
     created_by = serializers.CharField()
     created_at = serializers.DateTimeField()
 
     def get_monthly_estimate(self, plan) -> Money(allow_null=True):
-        return plan.estimate or None
+        if "amount" not in plan.estimate:
+            return None
+        return {name: plan.estimate[name] for name in ("amount", "currency")}
+
+    def get_estimate(self, plan) -> PlanEstimate(allow_null=True):
+        if "lines" not in plan.estimate:
+            return None
+        return {name: plan.estimate[name] for name in ("monthly", "before", "difference", "lines")}
 
     def get_operation(self, plan) -> str | None:
         return plan.operation or None
@@ -262,7 +291,7 @@ class RolloutOut(serializers.Serializer):
     strategy = serializers.CharField()
     steps = serializers.ListField(child=JsonObject(), help_text="[{weight, pause_seconds}]")
     gates = JsonObject()
-    step = serializers.IntegerField(help_text="Which of the steps it is at, from 0.")
+    step = serializers.IntegerField(help_text="Which of the steps it is at, from 0; past the last: promoted.")
     step_since = serializers.DateTimeField(
         allow_null=True, help_text="Since when the step's weight is in force."
     )
