@@ -314,14 +314,11 @@ else:
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
-<<<<<<< HEAD
             "BackupStatus": "deployments.backups.models.BackupStatus",
             "RestoreStatus": "deployments.backups.models.RestoreStatus",
             "RestoreMode": "deployments.backups.models.RestoreMode",
-=======
             "AlertChannelKind": "costs.models_planning.ChannelKind",
             "ResourceKind": "costs.api.estimates.RESOURCE_KINDS",
->>>>>>> main
         },
         "POSTPROCESSING_HOOKS": [
             "drf_spectacular.hooks.postprocess_schema_enums",
