@@ -317,6 +317,8 @@ else:
             "BackupStatus": "deployments.backups.models.BackupStatus",
             "RestoreStatus": "deployments.backups.models.RestoreStatus",
             "RestoreMode": "deployments.backups.models.RestoreMode",
+            "FleetRolloutStatus": "deployments.fleets.models.FleetRolloutStatus",
+            "FleetMoveStatus": "deployments.fleets.models.MoveStatus",
             "AlertChannelKind": "costs.models_planning.ChannelKind",
             "ResourceKind": "costs.api.estimates.RESOURCE_KINDS",
         },

@@ -46,6 +46,12 @@ STATES = {
     "revoked": ("unknown", "stop"),
     "expired": ("unknown", "clock"),
     "unknown": ("unknown", "question"),
+    "paused": ("warning", "pause"),
+    "moving": ("working", "spinner"),
+    "moved": ("ok", "check"),
+    "unchanged": ("ok", "check"),
+    "not_restored": ("failing", "cross"),
+    "skipped": ("unknown", "minus"),
 }
 WORDS = {"unready": "Not ready", "rolling_back": "Rolling back", "rolled_back": "Rolled back"}
 

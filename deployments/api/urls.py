@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from deployments.api import backups, collection_jobs, observation, rollouts, targets
+from deployments.api import backups, collection_jobs, fleets, observation, rollouts, targets
 
 urlpatterns = [
     path("providers", targets.ProvidersView.as_view()),
@@ -39,4 +39,11 @@ urlpatterns = [
     path("targets/<str:target>/metrics", observation.MetricsView.as_view()),
     path("targets/<str:target>/logs", observation.LogsView.as_view()),
     path("targets/<str:target>/events", observation.TargetEventsView.as_view()),
+    path("fleets", fleets.FleetsView.as_view()),
+    path("fleets/<str:fleet>", fleets.FleetView.as_view()),
+    path("fleets/<str:fleet>/rollouts", fleets.FleetRolloutsView.as_view()),
+    path("fleet-rollouts/<str:fleet_rollout>", fleets.FleetRolloutView.as_view()),
+    path("fleet-rollouts/<str:fleet_rollout>/abort", fleets.FleetRolloutAbortView.as_view()),
+    path("fleet-rollouts/<str:fleet_rollout>/pause", fleets.FleetRolloutPauseView.as_view()),
+    path("fleet-rollouts/<str:fleet_rollout>/resume", fleets.FleetRolloutResumeView.as_view()),
 ]

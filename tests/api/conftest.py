@@ -11,6 +11,8 @@ from controlplane import actors, throttle
 from controlplane.models import Membership, Project, Role, User
 from controlplane.services import api_key_create
 from deployments.backups.models import Backup, BackupStatus, Restore
+from deployments.fleets.models import Fleet, FleetRollout
+from deployments.fleets.services import fleet_create, fleet_rollout_start
 from deployments.models import Plan, Release, Replica, ReplicaStatus, Rollout, Target, TargetStatus
 from worker.handlers import OperationHandler, operation
 from worker.outcomes import Done, Outcome
@@ -193,12 +195,16 @@ class World:
     operation: object
     backup: Backup
     restore: Restore
+    fleet: Fleet
+    fleet_rollout: FleetRollout
 
 
 @pytest.fixture
 def world(project):
     release = make_release(project)
     target = make_target(project, release=release)
+    fleet = fleet_create(project=project, name="all", members=[{"target": "alpha"}], created_by="test")
+    fleet_rollout, _ = fleet_rollout_start(fleet=fleet, release=release, requested_by="test")
     submitted = operation_submit(project=project, kind="sample.api", subject="thing:1", created_by="key:x")
     return World(
         project,
@@ -210,4 +216,6 @@ def world(project):
         submitted,
         backup := make_backup(target),
         Restore.objects.create(target=target, backup=backup, mode="scratch", created_by="test"),
+        fleet,
+        fleet_rollout,
     )

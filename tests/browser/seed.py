@@ -57,6 +57,7 @@ def main(history: bool = True) -> dict:
     facts |= _backups(main_target)
     facts |= _rollouts(main_target, second)
     facts |= _pending(project)
+    facts |= _fleet(project)
     if history:
         from tests.browser.history import write_history
 
@@ -244,6 +245,22 @@ def _pending(project) -> dict:
         created_by="user:grace",
     )
     return {"pending": target.name, "plan": plan.pk}
+
+
+def _fleet(project) -> dict:
+    """Three targets, and a rollout over them that finds one already there and one that cannot take it."""
+    from deployments.fleets.services import fleet_create, fleet_rollout_start
+    from deployments.models import Target
+
+    members = [{"target": name} for name in ("docs-search", "catalog", "staging")]
+    fleet = fleet_create(project=project, name="search", members=members, created_by="user:ada")
+    rollout, _ = fleet_rollout_start(
+        fleet=fleet,
+        release=Target.objects.get(name="docs-search").release,
+        requested_by="user:grace",
+    )
+    wait_all()
+    return {"fleet": fleet.name, "fleet_rollout": rollout.pk}
 
 
 def make_busy(name: str = "docs-search") -> dict:

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from controlplane.models import Membership, Project, Role, User
 from deployments.backups.models import Restore
+from deployments.fleets.services import fleet_create, fleet_rollout_start
 from deployments.models import HealthTransition, MetricPoint, Plan, Release, Replica, Rollout, Target
 from tests.api.conftest import make_backup
 from worker.engine import append_event
@@ -160,6 +161,8 @@ def seeded(project):
         created_by="user:ada",
         **done,
     )
+    fleet = fleet_create(project=project, name="world", members=[{"target": "search"}], created_by="user:ada")
+    fleet_rollout, _ = fleet_rollout_start(fleet=fleet, release=release, requested_by="user:ada")
     return SimpleNamespace(
         target=target,
         rollout=rollout,
@@ -169,4 +172,5 @@ def seeded(project):
         release=release,
         backup=backup,
         restore=restore,
+        fleet_rollout=fleet_rollout,
     )

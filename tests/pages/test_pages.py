@@ -48,6 +48,14 @@ PAGES = {
     "/operations/{running}/": ALL,
     "/rollouts/{rollout}/": ALL,
     "/plans/{plan}/": ALL,
+    "/fleets/?q=sea&sort=-created": ALL,
+    "/fleets/?q=nothing": ALL,
+    "/fleets/world/": ALL,
+    "/fleets/world/edit/": OPERATORS,
+    "/fleets/world/roll-out/": OPERATORS,
+    "/fleets/world/delete/": OPERATORS,
+    "/new-fleet/": OPERATORS,
+    "/fleet-rollouts/{fleet_rollout}/": ALL,
     "/palette/?q=se": ALL,
     "/costs/": ALL,
     "/costs/exchange-rates/": ALL,
@@ -63,7 +71,7 @@ INLINE = re.compile(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)|\sstyle=|\
 def address(path: str, seeded) -> str:
     names = {
         name: getattr(seeded, name).pk
-        for name in ("failed", "running", "rollout", "plan", "backup", "restore")
+        for name in ("failed", "running", "rollout", "plan", "fleet_rollout", "backup", "restore")
         if f"{{{name}}}" in path
     }
     return path.format(**names)
@@ -108,6 +116,13 @@ POSTS = {
     "/operations/{failed}/retry/": OPERATORS,
     "/plans/{plan}/": OPERATORS,
     "/new-target/": OPERATORS,
+    "/new-fleet/": OPERATORS,
+    "/fleets/world/edit/": OPERATORS,
+    "/fleets/world/roll-out/": OPERATORS,
+    "/fleets/world/delete/": OPERATORS,
+    "/fleet-rollouts/{fleet_rollout}/abort/": OPERATORS,
+    "/fleet-rollouts/{fleet_rollout}/pause/": OPERATORS,
+    "/fleet-rollouts/{fleet_rollout}/resume/": OPERATORS,
     "/costs/exchange-rates/": OPERATORS,
     "/settings/members/new/": ADMINS,
     "/settings/api-keys/": ADMINS,
@@ -171,6 +186,8 @@ def test_another_projects_things_are_not_found(seeded, members, client):
         "/targets/nope/",
         "/operations/op_nope/",
         "/rollouts/x/",
+        "/fleets/nope/",
+        "/fleet-rollouts/frl_1/",
         "/plans/pln_1/",
         "/targets/tgt_1/",
         "/nowhere",

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('deployments', '0005_pods'),
+        ('deployments', '0006_fleets'),
     ]
 
     operations = [
