@@ -1,9 +1,11 @@
 """Addresses of the pages about targets, their operations, rollouts and data."""
 
-from django.urls import include, path
+from django.urls import include, path, re_path
 
 from deployments.pages import (
+    accounts,
     actions,
+    backups,
     collection,
     collection_settings,
     collections,
@@ -56,6 +58,12 @@ urlpatterns = [
     path("targets/", targets.index, name="targets"),
     path("new-target/", new_target.new_target, name="new-target"),
     path("new-target/summary/", new_target.summary, name="new-target-summary"),
+    path("accounts/", accounts.index, name="accounts"),
+    path("accounts/new/", accounts.new, name="account-new"),
+    path("accounts/<str:account_id>/", accounts.account, name="account"),
+    path("accounts/<str:account_id>/change/", accounts.change, name="account-change"),
+    path("accounts/<str:account_id>/check/", accounts.check, name="account-check"),
+    path("accounts/<str:account_id>/delete/", accounts.delete, name="account-delete"),
     path("plans/<str:plan_id>/", new_target.plan, name="plan"),
     path("operations/", operations.index, name="operations"),
     path("operations/running/", operations.running, name="operations-running"),
@@ -92,6 +100,17 @@ urlpatterns = [
     path("targets/<str:name>/scale/", actions.scale, name="scale"),
     path("targets/<str:name>/restart/", actions.restart, name="restart"),
     path("targets/<str:name>/destroy/", actions.destroy, name="destroy"),
+    path("targets/<str:name>/backups/", backups.index, name="target-backups"),
+    path("targets/<str:name>/backups/<str:backup_id>/", backups.backup, name="backup"),
+    path("targets/<str:name>/backups/<str:backup_id>/restore/", backups.restore, name="backup-restore"),
+    path("targets/<str:name>/backups/<str:backup_id>/delete/", backups.delete, name="backup-delete"),
+    path("targets/<str:name>/back-up/", backups.back_up, name="back-up"),
+    path("targets/<str:name>/backup-schedule/", backups.schedule, name="backup-schedule"),
+    re_path(
+        r"^targets/(?P<name>[^/]+)/restores/(?P<restore_id>[^/]+)/(?P<verb>confirm|undo)/$",
+        backups.decide,
+        name="restore-decide",
+    ),
     path("targets/<str:name>/data/", collections.index, name="target-data"),
     path("targets/<str:name>/new-collection/", collections.create, name="collection-create"),
     path("targets/<str:name>/jobs/", collections.jobs, name="target-jobs"),

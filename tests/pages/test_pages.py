@@ -22,6 +22,14 @@ PAGES = {
     "/targets/search/logs/?q=x&level=ERROR": ALL,
     "/targets/search/metrics/?range=30d": ALL,
     "/targets/search/data/": ALL,
+    "/targets/search/backups/?deleted=1&sort=-status": ALL,
+    "/targets/search/backups/{backup}/": ALL,
+    "/targets/search/backups/{backup}/restore/": OPERATORS,
+    "/targets/search/backups/{backup}/delete/": ADMINS,
+    "/targets/search/restores/{restore}/confirm/": ADMINS,
+    "/targets/search/restores/{restore}/undo/": ADMINS,
+    "/targets/search/back-up/": OPERATORS,
+    "/targets/search/backup-schedule/": ALL,
     "/targets/search/infrastructure/": ALL,
     "/targets/search/settings/": ALL,
     "/targets/search/change/": OPERATORS,
@@ -63,7 +71,7 @@ INLINE = re.compile(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)|\sstyle=|\
 def address(path: str, seeded) -> str:
     names = {
         name: getattr(seeded, name).pk
-        for name in ("failed", "running", "rollout", "plan", "fleet_rollout")
+        for name in ("failed", "running", "rollout", "plan", "fleet_rollout", "backup", "restore")
         if f"{{{name}}}" in path
     }
     return path.format(**names)
@@ -99,6 +107,11 @@ POSTS = {
     "/targets/search/restart/": OPERATORS,
     "/targets/search/destroy/": ADMINS,
     "/targets/search/settings/": OPERATORS,
+    "/targets/search/back-up/": OPERATORS,
+    "/targets/search/backup-schedule/": OPERATORS,
+    "/targets/search/backups/{backup}/restore/": OPERATORS,
+    "/targets/search/backups/{backup}/delete/": ADMINS,
+    "/targets/search/restores/{restore}/undo/": ADMINS,
     "/operations/{running}/cancel/": OPERATORS,
     "/operations/{failed}/retry/": OPERATORS,
     "/plans/{plan}/": OPERATORS,
