@@ -354,6 +354,12 @@ else:
         "AINDUS_WORKER_QUEUES", "operations,maintenance", doc="Queues this worker takes work from."
     )
 
+    PROBE_PORT = env.integer(
+        "AINDUS_PROBE_PORT",
+        0,
+        most=65535,
+        doc="Port of a role's own /health, /ready and /metrics, for what watches it from beside; 0: none.",
+    )
     METRICS_NETWORKS = env.words(
         "AINDUS_METRICS_NETWORKS",
         "127.0.0.0/8,::1/128",
