@@ -16,7 +16,7 @@ _EXACT = pa.decimal128(38, 18)
 
 
 def summed(table: pa.Table, dimensions: tuple[str, ...]) -> pa.Table:
-    """A row for each billing month, day of the charge, and values of the dimensions and tags; costs as text."""
+    """A row for each billing month, day of charge, and values of dimensions and tags; costs as text."""
     keys = {
         PERIOD: table.column(PERIOD),
         DAY: pc.utf8_slice_codeunits(table.column("ChargePeriodStart"), 0, 10),

@@ -1,12 +1,15 @@
 """Addresses of the pages about targets, their operations, rollouts and data."""
 
-from django.urls import include, path
+from django.urls import include, path, re_path
 
 from deployments.pages import (
+    accounts,
     actions,
+    backups,
     collection,
     collection_settings,
     collections,
+    fleets,
     infrastructure,
     logs,
     new_target,
@@ -55,6 +58,12 @@ urlpatterns = [
     path("targets/", targets.index, name="targets"),
     path("new-target/", new_target.new_target, name="new-target"),
     path("new-target/summary/", new_target.summary, name="new-target-summary"),
+    path("accounts/", accounts.index, name="accounts"),
+    path("accounts/new/", accounts.new, name="account-new"),
+    path("accounts/<str:account_id>/", accounts.account, name="account"),
+    path("accounts/<str:account_id>/change/", accounts.change, name="account-change"),
+    path("accounts/<str:account_id>/check/", accounts.check, name="account-check"),
+    path("accounts/<str:account_id>/delete/", accounts.delete, name="account-delete"),
     path("plans/<str:plan_id>/", new_target.plan, name="plan"),
     path("operations/", operations.index, name="operations"),
     path("operations/running/", operations.running, name="operations-running"),
@@ -63,6 +72,20 @@ urlpatterns = [
     path("operations/<str:operation_id>/cancel/", operations.cancel, name="operation-cancel"),
     path("operations/<str:operation_id>/retry/", operations.retry, name="operation-retry"),
     path("rollouts/<str:rollout_id>/", rollouts.rollout, name="rollout"),
+    *[
+        path(f"rollouts/<str:rollout_id>/{verb}/", rollouts.control, {"verb": verb}, name=f"rollout-{verb}")
+        for verb in rollouts.CONTROLS
+    ],
+    path("fleets/", fleets.index, name="fleets"),
+    path("new-fleet/", fleets.new, name="new-fleet"),
+    path("fleets/<str:name>/", fleets.fleet, name="fleet"),
+    path("fleets/<str:name>/edit/", fleets.edit, name="fleet-edit"),
+    path("fleets/<str:name>/roll-out/", fleets.roll_out, name="fleet-roll-out"),
+    path("fleets/<str:name>/delete/", fleets.delete, name="fleet-delete"),
+    path("fleet-rollouts/<str:rollout_id>/", fleets.rollout, name="fleet-rollout"),
+    path("fleet-rollouts/<str:rollout_id>/abort/", fleets.abort, name="fleet-rollout-abort"),
+    path("fleet-rollouts/<str:rollout_id>/pause/", fleets.pause, name="fleet-rollout-pause"),
+    path("fleet-rollouts/<str:rollout_id>/resume/", fleets.resume, name="fleet-rollout-resume"),
     path("targets/<str:name>/", targets.target, name="target"),
     path("targets/<str:name>/status/", targets.status, name="target-status"),
     path("targets/<str:name>/operations/", targets.operations, name="target-operations"),
@@ -81,6 +104,17 @@ urlpatterns = [
     path("targets/<str:name>/scale/", actions.scale, name="scale"),
     path("targets/<str:name>/restart/", actions.restart, name="restart"),
     path("targets/<str:name>/destroy/", actions.destroy, name="destroy"),
+    path("targets/<str:name>/backups/", backups.index, name="target-backups"),
+    path("targets/<str:name>/backups/<str:backup_id>/", backups.backup, name="backup"),
+    path("targets/<str:name>/backups/<str:backup_id>/restore/", backups.restore, name="backup-restore"),
+    path("targets/<str:name>/backups/<str:backup_id>/delete/", backups.delete, name="backup-delete"),
+    path("targets/<str:name>/back-up/", backups.back_up, name="back-up"),
+    path("targets/<str:name>/backup-schedule/", backups.schedule, name="backup-schedule"),
+    re_path(
+        r"^targets/(?P<name>[^/]+)/restores/(?P<restore_id>[^/]+)/(?P<verb>confirm|undo)/$",
+        backups.decide,
+        name="restore-decide",
+    ),
     path("targets/<str:name>/data/", collections.index, name="target-data"),
     path("targets/<str:name>/new-collection/", collections.create, name="collection-create"),
     path("targets/<str:name>/jobs/", collections.jobs, name="target-jobs"),

@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from controlplane.models import Project
+from deployments.models import Target
+from tests.costs.receivers import http_receiver, smtp_receiver
 
 COSTS = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost")
 SERVICES = (
@@ -139,3 +141,28 @@ def bring(project):
         return made
 
     return bring
+
+
+@pytest.fixture
+def target(project):
+    return Target.objects.create(
+        project=project,
+        name="search",
+        provider="local",
+        region="local",
+        spec={"replicas": 2},
+        status="ready",
+        created_by="test",
+    )
+
+
+@pytest.fixture
+def inbox():
+    with http_receiver() as made:
+        yield made
+
+
+@pytest.fixture
+def mailbox():
+    with smtp_receiver() as made:
+        yield made

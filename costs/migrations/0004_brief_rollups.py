@@ -12,5 +12,5 @@ BACKWARD = "DROP TABLE costs_brief_monthly; DROP TABLE costs_brief_daily;"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("costs", "0002_records")]
+    dependencies = [("costs", "0003_planning")]
     operations = [migrations.RunSQL(FORWARD, BACKWARD)]
