@@ -143,7 +143,7 @@ class ForecastRow(serializers.Serializer):
     days = serializers.IntegerField()
 
 
-class ForecastOut(serializers.Serializer):
+class MonthForecastOut(serializers.Serializer):
     """One forecast for each currency."""
 
     month = serializers.CharField()
@@ -267,7 +267,7 @@ class ComparisonView(ApiView):
 
 class ForecastView(ApiView):
     tag = "Costs"
-    routes = {"GET": Route("cost.read", "Forecast a month", {200: ForecastOut}, query=ForecastQuery)}
+    routes = {"GET": Route("cost.read", "Forecast a month", {200: MonthForecastOut}, query=ForecastQuery)}
 
     def get(self, request):
         """What the month will have cost at its end, from its days so far and the four weeks before."""
