@@ -5,14 +5,14 @@ from django.db import connection, transaction
 from costs.attribution import expressions
 from costs.focus.columns import COSTS
 from costs.models import CostLoad
-from costs.records import ATTRIBUTION, BRIEF, DIMENSIONS, ROLLUPS, quoted
+from costs.records import ATTRIBUTION, BRIEF, DIMENSIONS, ROLLUPS, load_name, quoted
 
 # Tags are summed without these, of which their combinations would be too many.
 _NOT_BY_TAG = ("RegionId", "SubAccountId", "ServiceCategory")
 
 
 def roll_up(load: CostLoad) -> None:
-    """Make a load's roll-ups anew, from the sums of its import's batches."""
+    """Make a load's roll-ups anew, from the sums of its import's batches, or of its records without those."""
     attributed, parameters = expressions(load.source.project)
     sums = ", ".join(f'trim_scale(sum("{name}"))' for name in COSTS)
     keys = ["load_id", "day", *(f'"{name}"' for name in DIMENSIONS), *ATTRIBUTION]
@@ -25,6 +25,9 @@ def roll_up(load: CostLoad) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         for name in ROLLUPS:
             cursor.execute(f"DELETE FROM {name} WHERE load_id = %s", [load.pk])
+        cursor.execute("SELECT 1 FROM costs_partial WHERE load_id = %s LIMIT 1", [load.pk])
+        if not cursor.fetchone():
+            _sum_records(cursor, load)
         cursor.execute(
             f"CREATE TEMPORARY TABLE costs_grouped AS SELECT load_id, day, {dimensions}, {attribution},"
             f' r."Tags" AS tags, {quoted(COSTS)}, records FROM costs_partial r WHERE load_id = %(load)s',
@@ -59,3 +62,15 @@ def roll_up(load: CostLoad) -> None:
         )
         cursor.execute("DROP TABLE costs_grouped")
         cursor.execute("DELETE FROM costs_partial WHERE load_id = %s", [load.pk])
+
+
+def _sum_records(cursor, load: CostLoad) -> None:
+    """Fill `costs_partial` from a load's own table."""
+    summed = ", ".join(f'sum("{name}")' for name in COSTS)
+    keys = ", ".join([*(f'"{name}"' for name in DIMENSIONS), '"Tags"'])
+    cursor.execute(
+        f"INSERT INTO costs_partial (load_id, day, {keys}, {quoted(COSTS)}, records)"
+        f" SELECT load_id, (\"ChargePeriodStart\" AT TIME ZONE 'UTC')::date, {keys},"
+        f" {summed}, count(*)"
+        f" FROM {load_name(load.pk)} GROUP BY 1, 2, {keys}"
+    )

@@ -58,6 +58,8 @@ PAGES = {
     "/fleet-rollouts/{fleet_rollout}/": ALL,
     "/palette/?q=se": ALL,
     "/costs/": ALL,
+    "/costs/?range=year&by=service&cost=list&cloud=AWS&currency=EUR": ALL,
+    "/costs/imports/": ALL,
     "/costs/exchange-rates/": ALL,
     "/settings/appearance/": ALL,
     "/settings/members/": ADMINS,
