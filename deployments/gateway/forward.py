@@ -220,6 +220,8 @@ async def _try(
 ) -> Answer:
     session = sessions.kept if call.repeatable else sessions.fresh
     way = backend.way
+    if way.problem:
+        raise NotSent(way.problem)
     url = URL(f"{way.url}{call.path}{'?' + query if query else ''}", encoded=True)
     headers = headers | way.headers_with(token)
     if body.rest is not None and body.length is not None:

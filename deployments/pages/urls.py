@@ -4,6 +4,7 @@ from django.urls import include, path
 
 from deployments.pages import (
     actions,
+    cluster,
     collection,
     collection_settings,
     collections,
@@ -73,6 +74,8 @@ urlpatterns = [
     path("targets/<str:name>/logs/lines/", logs.lines, name="target-log-lines"),
     path("targets/<str:name>/logs/download/", logs.download, name="target-log-download"),
     path("targets/<str:name>/infrastructure/", infrastructure.infrastructure, name="target-infrastructure"),
+    path("targets/<str:name>/events/", cluster.events, name="target-events"),
+    path("targets/<str:name>/infrastructure/objects/", cluster.objects, name="target-objects"),
     path("targets/<str:name>/infrastructure/drift/", infrastructure.drift, name="target-drift"),
     path("targets/<str:name>/change/", infrastructure.change, name="target-change"),
     path("targets/<str:name>/settings/", targets.settings, name="target-settings"),
