@@ -246,10 +246,12 @@ async def _try(
                 ssl=way.tls or True,
             )
             length = response.content_length
-            if way.relay and response.status >= 400 and length is not None and length <= MOST_REFUSAL_BYTES:
-                _raise_refusal(response, await response.read())
-            if call.repeatable and length is not None and length <= WHOLE_ANSWER_BYTES:
+            is_doubtful = way.relay and response.status >= 400
+            most = WHOLE_ANSWER_BYTES if call.repeatable else MOST_REFUSAL_BYTES if is_doubtful else -1
+            if length is not None and length <= most:
                 content = await response.read()
+                if is_doubtful:
+                    _raise_refusal(response, content)
                 return Answer(response.status, _returned(response, backend), content)
         streaming = True
         return Answer(response.status, _returned(response, backend), response=response, backend=backend)
