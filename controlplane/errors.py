@@ -103,6 +103,13 @@ class TooLargeError(ProblemError):
     code = "too_large"
 
 
+class UnsupportedMediaTypeError(ProblemError):
+    """Send the file itself as the body, not a form that holds it."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
 class TooManyRequestsError(ProblemError):
     """Too many requests; try again later."""
 

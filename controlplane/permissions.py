@@ -19,6 +19,11 @@ ROLE_FOR: dict[str, Role] = {
     "operation.cancel": OPERATOR,
     "operation.retry": OPERATOR,
     "provider.read": VIEWER,
+    "account.read": VIEWER,
+    "account.create": ADMIN,
+    "account.update": ADMIN,
+    "account.delete": ADMIN,
+    "account.check": OPERATOR,
     "target.read": VIEWER,
     "target.create": OPERATOR,
     "target.update": OPERATOR,
@@ -37,7 +42,15 @@ ROLE_FOR: dict[str, Role] = {
     "rollout.create": OPERATOR,
     "rollout.control": OPERATOR,
     "cost.read": VIEWER,
+    "cost.import": OPERATOR,
     "cost.rate.manage": OPERATOR,
+    "cost.price.sync": OPERATOR,
+    "cost.price.give": OPERATOR,
+    "cost.estimate.make": OPERATOR,
+    "cost.budget.manage": OPERATOR,
+    "cost.channel.read": OPERATOR,
+    "cost.channel.manage": ADMIN,
+    "cost.channel.test": OPERATOR,
 }
 
 

@@ -307,9 +307,12 @@ else:
             "RevisionRole": "deployments.api.observed.REVISION_ROLES",
             "OperationStatus": "worker.models.Status",
             "TargetStatus": "deployments.models.TargetStatus",
+            "AccountStatus": "deployments.models.AccountStatus",
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
+            "AlertChannelKind": "costs.models_planning.ChannelKind",
+            "ResourceKind": "costs.api.estimates.RESOURCE_KINDS",
         },
         "POSTPROCESSING_HOOKS": [
             "drf_spectacular.hooks.postprocess_schema_enums",
@@ -359,6 +362,11 @@ else:
     # What `manage.py up --check` runs; see deployments/first_light/installation.py for its arguments.
     CHECK_COMMAND = "deployments.first_light.installation.run"
 
+    IN_CLUSTER_ACCESS = env.boolean(
+        "AINDUS_IN_CLUSTER_ACCESS",
+        False,
+        doc="Let accounts use the service account of the control plane's own pod.",
+    )
     API_IMAGE = f"aindusdb/api:{__version__}"
     API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
     REPLICA_HOST = "127.0.0.1"
@@ -409,6 +417,45 @@ else:
             doc="Days that metrics at 1 h resolution and changes of health are kept.",
         ),
     }
+    # Where the clouds' price lists are read; tests put their own server there.
+    PRICES_URLS = {
+        "aws": env.text(
+            "AINDUS_AWS_PRICES_URL",
+            "https://pricing.us-east-1.amazonaws.com",
+            doc="Where the AWS Price List's bulk files are.",
+        ),
+        "azure": env.text(
+            "AINDUS_AZURE_PRICES_URL", "https://prices.azure.com", doc="Where Azure's Retail Prices API is."
+        ),
+        "gcp": env.text(
+            "AINDUS_GCP_PRICES_URL",
+            "https://cloudbilling.googleapis.com",
+            doc="Where Google Cloud's Billing Catalog API is.",
+        ),
+    }
+    GCP_PRICES_KEY = env.text(
+        "AINDUS_GCP_PRICES_KEY", doc="API key that reads Google Cloud's Billing Catalog."
+    )
+    SMTP_URL = env.text(
+        "AINDUS_SMTP_URL",
+        doc="Server for e-mail alerts: smtp://user:password@host:587 (STARTTLS where it offers it) or smtps://.",
+    )
+    MAIL_FROM = env.text(
+        "AINDUS_MAIL_FROM", "aindusdb@localhost", doc="Address that e-mail alerts are sent from."
+    )
+    ALERT_NETWORKS = env.words(
+        "AINDUS_ALERT_NETWORKS", doc="Networks that webhooks of alerts may lead to besides public addresses."
+    )
+    PUBLIC_URL = env.text(
+        "AINDUS_PUBLIC_URL", doc="Address of the dashboard as people reach it; alerts link to it."
+    ).rstrip("/")
+    COST_UPLOAD_BYTES = env.integer(
+        "AINDUS_COST_UPLOAD_BYTES",
+        16 * 2**30,
+        least=1,
+        most=2**50,
+        doc="Largest file of costs that is uploaded.",
+    )
     # How often the gateway reads anew which replicas are ready.
     GATEWAY_REFRESH_SECONDS = 1
     # What beat sends, and how often in seconds. A message that waited longer than `expires` is dropped.
@@ -443,6 +490,11 @@ else:
             "task": "deployments.scrape",
             "schedule": 15.0,
             "options": {"expires": 15, "queue": "maintenance"},
+        },
+        "watch_budgets": {
+            "task": "costs.watch_budgets",
+            "schedule": 600.0,
+            "options": {"expires": 600, "queue": "maintenance"},
         },
         "roll_up": {
             "task": "deployments.roll_up",

@@ -8,3 +8,7 @@ class CostsConfig(AppConfig):
     def ready(self):
         # Importing the handlers registers them with the engine.
         autodiscover_modules("operations")
+        from costs.estimates import plan_estimated
+        from deployments import estimation
+
+        estimation.register(plan_estimated)

@@ -220,3 +220,31 @@ class ExchangeRate(models.Model):
 
     def __str__(self):
         return f"1 {self.from_currency} = {self.rate.normalize():f} {self.to_currency} from {self.date}"
+
+
+# Django looks for an app's models in this module alone.
+from costs.models_planning import (  # noqa: E402
+    AlertChannel,
+    Budget,
+    BudgetAlert,
+    Estimate,
+    NodePrice,
+    Price,
+    Recommendation,
+)
+
+__all__ = [
+    "AlertChannel",
+    "Budget",
+    "BudgetAlert",
+    "CostFile",
+    "CostFilePart",
+    "CostImport",
+    "CostLoad",
+    "CostSource",
+    "Estimate",
+    "ExchangeRate",
+    "NodePrice",
+    "Price",
+    "Recommendation",
+]

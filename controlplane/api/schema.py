@@ -123,6 +123,12 @@ class RouteSchema(AutoSchema):
                 "required": True,
                 "content": {"application/json": {"schema": body.ref}},
             }
+        if self.route.file:
+            operation["requestBody"] = {
+                "required": True,
+                "description": self.route.file,
+                "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            }
         if self.route.streams:
             operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
         for status in self.route.answers:

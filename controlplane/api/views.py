@@ -13,7 +13,7 @@ from controlplane.api import idempotency
 from controlplane.api.pagination import ListQuery, page
 from controlplane.api.parsing import LARGEST_BODY_BYTES, JSONOnly
 from controlplane.api.serializers import Empty, page_of
-from controlplane.errors import TooLargeError
+from controlplane.errors import TooLargeError, UnsupportedMediaTypeError
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Route:
 
     `action` is a key of `controlplane.permissions.ROLE_FOR`, or None for an endpoint open to everybody.
     `answers` maps a status to the serializer of its body, or None for no body. `streams` tells that the
-    method also gives server-sent events, and what they are.
+    method also gives server-sent events, and what they are. `file` tells that the body is a file of any
+    size, and what it may be: the method reads it from `self.body`.
     """
 
     action: str | None
@@ -32,6 +33,7 @@ class Route:
     query: type[serializers.Serializer] = Empty
     headers: Mapping[str, str] = field(default_factory=dict)
     streams: str = ""
+    file: str = ""
     idempotent: bool = True
 
 
@@ -57,6 +59,10 @@ class ApiView(APIView):
         if route is None:
             return
         self.params = _validated(route.query, request.query_params.dict())
+        if route.file:
+            if request.content_type.startswith("multipart/"):
+                raise UnsupportedMediaTypeError()
+            return
         if request.method in ("POST", "PATCH", "PUT", "DELETE"):
             length = request.META.get("CONTENT_LENGTH") or "0"
             if length.isdigit() and int(length) > LARGEST_BODY_BYTES:
@@ -67,6 +73,11 @@ class ApiView(APIView):
             key = request.headers.get(idempotency.HEADER)
             if request.method == "POST" and key is not None and request.auth is not None and route.idempotent:
                 self.post = partial(idempotency.once, key, self.post)
+
+    @property
+    def body(self):
+        """The body as a stream, of a route that takes a file."""
+        return self.request._request
 
     @property
     def actor(self) -> Actor:

@@ -2,9 +2,22 @@
 
 from django.urls import path
 
-from costs.api import rates
+from costs.api import budgets, estimates, imports, rates
 
 urlpatterns = [
+    path("costs/imports", imports.CostImportsView.as_view()),
+    path("costs/imports/<str:cost_import>", imports.CostImportView.as_view()),
     path("costs/exchange-rates", rates.ExchangeRatesView.as_view()),
     path("costs/exchange-rates/<str:rate>", rates.ExchangeRateView.as_view()),
+    path("costs/prices", estimates.PricesView.as_view()),
+    path("costs/node-prices", estimates.NodePricesView.as_view()),
+    path("costs/node-prices/<str:node_price>", estimates.NodePriceView.as_view()),
+    path("costs/estimates", estimates.EstimatesView.as_view()),
+    path("costs/estimates/<str:estimate>", estimates.EstimateView.as_view()),
+    path("costs/budgets", budgets.BudgetsView.as_view()),
+    path("costs/budgets/<str:budget>", budgets.BudgetView.as_view()),
+    path("costs/budgets/<str:budget>/alerts", budgets.BudgetAlertsView.as_view()),
+    path("costs/alert-channels", budgets.ChannelsView.as_view()),
+    path("costs/alert-channels/<str:channel>", budgets.ChannelView.as_view()),
+    path("costs/alert-channels/<str:channel>/test", budgets.ChannelTestView.as_view()),
 ]

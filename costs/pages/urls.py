@@ -2,10 +2,24 @@
 
 from django.urls import path
 
-from costs.pages import overview, rates
+from costs.pages import budgets, estimates, overview, rates
 
 urlpatterns = [
     path("", overview.overview, name="costs"),
     path("exchange-rates/", rates.index, name="cost-rates"),
     path("exchange-rates/<str:rate_id>/delete/", rates.delete, name="cost-rate-delete"),
+    path("estimates/", estimates.calculator, name="cost-estimates"),
+    path("estimates/kept/", estimates.kept, name="cost-estimates-kept"),
+    path("estimates/<str:estimate_id>/", estimates.estimate, name="cost-estimate"),
+    path("estimates/<str:estimate_id>/delete/", estimates.delete, name="cost-estimate-delete"),
+    path("prices/", estimates.prices, name="cost-prices"),
+    path("prices/nodes/", estimates.node_price, name="cost-node-price"),
+    path("budgets/", budgets.index, name="cost-budgets"),
+    path("budgets/new/", budgets.new, name="cost-budget-new"),
+    path("budgets/<str:budget_id>/", budgets.budget, name="cost-budget"),
+    path("budgets/<str:budget_id>/change/", budgets.change, name="cost-budget-change"),
+    path("budgets/<str:budget_id>/delete/", budgets.delete, name="cost-budget-delete"),
+    path("alert-channels/", budgets.channels, name="cost-channels"),
+    path("alert-channels/<str:channel_id>/test/", budgets.channel_test, name="cost-channel-test"),
+    path("alert-channels/<str:channel_id>/delete/", budgets.channel_delete, name="cost-channel-delete"),
 ]

@@ -48,6 +48,13 @@ class ReleaseReference(serializers.Serializer):
     name = serializers.CharField(source="__str__")
 
 
+class AccountReference(serializers.Serializer):
+    """Which account."""
+
+    id = serializers.CharField()
+    name = serializers.CharField()
+
+
 class TargetReference(serializers.Serializer):
     """Which target."""
 
@@ -69,9 +76,10 @@ class TargetOut(serializers.Serializer):
     id = serializers.CharField()
     name = serializers.CharField()
     provider = serializers.CharField()
+    account = AccountReference(allow_null=True)
     region = serializers.CharField()
     role = serializers.ChoiceField(choices=ROLES)
-    spec = JsonObject()
+    spec = JsonObject(help_text="Without its write-only parts.")
     status = serializers.ChoiceField(choices=TargetStatus.choices)
     status_reason = serializers.CharField()
     deletion_protection = serializers.BooleanField()
@@ -96,6 +104,13 @@ class TargetCreate(StrictSerializer):
 
     name = serializers.CharField(max_length=50)
     provider = serializers.CharField(max_length=32)
+    account = serializers.CharField(
+        max_length=64,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Name or id; the provider's only account when left out.",
+    )
     region = serializers.CharField(max_length=64, required=False, allow_blank=True, default="")
     role = serializers.ChoiceField(choices=ROLES, default="primary")
     spec = JsonObject(default=dict, help_text="By the provider's `spec_schema`.")
@@ -145,6 +160,27 @@ class ProblemOut(serializers.Serializer):
     remedy = serializers.CharField()
 
 
+class EstimateLine(serializers.Serializer):
+    """What one resource would cost a month."""
+
+    name = serializers.CharField()
+    kind = serializers.CharField()
+    sku = serializers.CharField()
+    before = Money(allow_null=True, help_text="Null when it does not exist yet, or has no known price.")
+    after = Money(allow_null=True, help_text="Null when it would be gone, or has no known price.")
+    difference = Money(allow_null=True)
+    note = serializers.CharField()
+
+
+class PlanEstimate(serializers.Serializer):
+    """What a plan would cost a month, one amount of each currency."""
+
+    monthly = Money(many=True)
+    before = Money(many=True)
+    difference = Money(many=True)
+    lines = EstimateLine(many=True)
+
+
 class PlanOut(serializers.Serializer):
     """What applying a spec would do."""
 
@@ -158,12 +194,20 @@ class PlanOut(serializers.Serializer):
     )
     preflight = ProblemOut(many=True, source="problems")
     monthly_estimate = serializers.SerializerMethodField(help_text="Null when not known.")
+    estimate = serializers.SerializerMethodField(help_text="Each resource; null when nothing is known.")
     operation = serializers.SerializerMethodField(help_text="The operation that applied it, or null.")
     created_by = serializers.CharField()
     created_at = serializers.DateTimeField()
 
     def get_monthly_estimate(self, plan) -> Money(allow_null=True):
-        return plan.estimate or None
+        if "amount" not in plan.estimate:
+            return None
+        return {name: plan.estimate[name] for name in ("amount", "currency")}
+
+    def get_estimate(self, plan) -> PlanEstimate(allow_null=True):
+        if "lines" not in plan.estimate:
+            return None
+        return {name: plan.estimate[name] for name in ("monthly", "before", "difference", "lines")}
 
     def get_operation(self, plan) -> str | None:
         return plan.operation or None
@@ -262,7 +306,7 @@ class RolloutOut(serializers.Serializer):
     strategy = serializers.CharField()
     steps = serializers.ListField(child=JsonObject(), help_text="[{weight, pause_seconds}]")
     gates = JsonObject()
-    step = serializers.IntegerField(help_text="Which of the steps it is at, from 0.")
+    step = serializers.IntegerField(help_text="Which of the steps it is at, from 0; past the last: promoted.")
     step_since = serializers.DateTimeField(
         allow_null=True, help_text="Since when the step's weight is in force."
     )

@@ -45,7 +45,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='rollout',
             name='step',
-            field=models.PositiveSmallIntegerField(default=0, help_text='Counts from 0.'),
+            field=models.PositiveSmallIntegerField(default=0, help_text='Counts from 0; past the last one it is promoted.'),
         ),
         migrations.AddField(
             model_name='rollout',

@@ -75,6 +75,7 @@ class CanaryOperation(RollingOperation):
         scrape_target(self.target)
         before = counted_by_release(self.target, self.rollout.created_at)
         self.remember(
+            at=self.rollout.step,
             before={release: [c.requests, c.errors, list(c.buckets)] for release, c in before.items()},
             recall=None,
             looked=None,
@@ -91,6 +92,9 @@ class CanaryOperation(RollingOperation):
 
     def observe(self) -> Outcome:
         """Look at the gates until the step's pause is over and all of them are kept."""
+        if self.rollout.step != self.state["at"]:
+            # The row went on, and the worker died before the operation did.
+            return self._after_step("")
         if self.rollout.command:
             return self._promoted()
         standing = self.two_sides(self.canary_count(self.weight_of_step)).move()
@@ -145,24 +149,22 @@ class CanaryOperation(RollingOperation):
     def _promoted(self) -> Outcome:
         """A person asked for the next step, or for the end of all steps."""
         full = self.rollout.command == "full"
+        message = f"Step {self.rollout.step + 1} was promoted by hand"
+        if full:
+            message += ", and all that are left with it"
+        return self._next_step(message, past_all=full, paused=False, command="")
+
+    def _next_step(self, message: str, *, past_all: bool = False, **values) -> Outcome:
         with self.atomic():
             if self.is_cancelled():
                 return Wait(0.1, "the abort")
-            # Asked for again after this was read, the later word stands.
-            Rollout.objects.filter(pk=self.rollout.pk, command=self.rollout.command).update(command="")
-            self.rollout.command = ""
-            self.update_rollout(paused=False, hold="")
-        if full:
-            return Next(self.promote, "Promoted by hand, past all steps that are left")
-        return self._next_step(f"Step {self.rollout.step + 1} was promoted by hand")
+            step = len(self.rollout.steps) if past_all else self.rollout.step + 1
+            self.update_rollout(step=step, hold="", **values)
+        return self._after_step(message)
 
-    def _next_step(self, message: str) -> Outcome:
-        step = self.rollout.step + 1
-        if step == len(self.rollout.steps):
-            return Next(self.promote, message)
-        with self.atomic():
-            self.update_rollout(step=step, hold="")
-        return Next(self.shift, message)
+    def _after_step(self, message: str) -> Outcome:
+        is_last = self.rollout.step >= len(self.rollout.steps)
+        return Next(self.promote if is_last else self.shift, message)
 
     def _hold(self, verdict: str, left: float | None) -> str:
         """Why the canary stays at its step, or "" when it does not or its pause is not over."""

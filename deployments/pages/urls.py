@@ -3,6 +3,7 @@
 from django.urls import include, path
 
 from deployments.pages import (
+    accounts,
     actions,
     cluster,
     collection,
@@ -56,6 +57,12 @@ urlpatterns = [
     path("targets/", targets.index, name="targets"),
     path("new-target/", new_target.new_target, name="new-target"),
     path("new-target/summary/", new_target.summary, name="new-target-summary"),
+    path("accounts/", accounts.index, name="accounts"),
+    path("accounts/new/", accounts.new, name="account-new"),
+    path("accounts/<str:account_id>/", accounts.account, name="account"),
+    path("accounts/<str:account_id>/change/", accounts.change, name="account-change"),
+    path("accounts/<str:account_id>/check/", accounts.check, name="account-check"),
+    path("accounts/<str:account_id>/delete/", accounts.delete, name="account-delete"),
     path("plans/<str:plan_id>/", new_target.plan, name="plan"),
     path("operations/", operations.index, name="operations"),
     path("operations/running/", operations.running, name="operations-running"),

@@ -200,6 +200,24 @@ def test_a_release_that_does_not_start_or_does_not_live(target, run):
     assert caught.value.code == "same_release"
 
 
+def test_gates_that_say_nothing_are_not_passed(target, run):
+    gates = {"p95_ms": 100, "min_requests": 5}
+    steps = [{"weight": 50, "pause_seconds": 0}]
+    rollout, operation = canary(target, steps=steps, gates=gates)
+    advance_until(operation, lambda: at_step(rollout, "observe")() and rollout.hold)
+    assert "gates that say nothing yet: p95_ms: Only 0 of the 5 requests" in rollout.hold
+    rollout_promote(rollout=rollout, full=True, requested_by="test")
+    assert run(operation).status == Status.SUCCEEDED, "a person may know better"
+    target.refresh_from_db()
+    _, operation = canary(target, env={"N": "3"}, steps=steps, gates=gates | {"inconclusive": "abort"})
+    operation = run(operation)
+    assert operation.error_code == "rolled_back"
+    assert "Gates say nothing at the end of the pause. p95_ms: Only 0 of " in operation.error
+    rollout, operation = canary(target, env={"N": "4"}, steps=steps, gates=gates | {"inconclusive": "go_on"})
+    assert run(operation).status == Status.SUCCEEDED
+    assert "though gates say nothing: p95_ms" in " ".join(operation.events.values_list("message", flat=True))
+
+
 def test_the_gateway_keeps_to_the_weight():
     entry = Entry("t", "t", "ready", "", "s", canary="new", weight=10)
     for number in range(4):

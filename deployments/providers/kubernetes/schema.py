@@ -68,7 +68,7 @@ def _secret_url(title: str, description: str, pattern: str) -> dict:
     return {
         "type": "string",
         "title": title,
-        "description": f"{description} Kept encrypted and never shown again; empty keeps the one that is known.",
+        "description": f"{description} Kept encrypted, never shown again; empty keeps the one that is known.",
         "writeOnly": True,
         "maxLength": 2000,
         "pattern": pattern,

@@ -1,0 +1,75 @@
+"""A container that is a real process of this machine, its output kept line by line."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+_libc = ctypes.CDLL(None)
+
+
+def _alone() -> None:
+    # A session of its own, so that all of it can be ended; killed when the test process dies.
+    os.setsid()
+    _libc.prctl(1, signal.SIGKILL)
+
+
+class Process:
+    """Started at once. `on_line` gets each line of output, `on_exit` the code (128 + a signal's number)."""
+
+    def __init__(
+        self,
+        command: list[str],
+        env: Mapping[str, str],
+        folder: Path,
+        on_line: Callable[[str], None],
+        on_exit: Callable[[int], None],
+    ):
+        base = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+        self._on_line, self._on_exit = on_line, on_exit
+        self._process = subprocess.Popen(
+            command,
+            env={**base, "PYTHONUNBUFFERED": "1", **env},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_alone,
+        )
+        self.pid = self._process.pid
+        self._thread = threading.Thread(target=self._follow, name=f"container-{self.pid}", daemon=True)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        with self._process.stdout as output:
+            for line in output:
+                self._on_line(line.decode(errors="replace").rstrip("\n"))
+        code = self._process.wait()
+        self._end_group()
+        self._on_exit(128 - code if code < 0 else code)
+
+    def _end_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number) if self._process.poll() is None else None
+
+    def kill(self) -> None:
+        """All of it, at once; returns when its output has ended."""
+        self._end_group()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(10)

@@ -1,0 +1,119 @@
+"""The simulated cluster, used with kubectl as an operator would."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from tests.simulators.kubernetes import Cluster, ready
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("kubectl") is None,
+    reason="kubectl is not installed (Debian: apt-get install kubernetes-client)",
+)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with Cluster(crds=("gateway", "metrics")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def kubectl(cluster, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kubectl")
+    cluster.kubeconfig(folder / "config")
+
+    def run(*arguments, given=None, fails=False, text=False):
+        done = subprocess.run(
+            [
+                "kubectl",
+                "--kubeconfig",
+                str(folder / "config"),
+                "--cache-dir",
+                str(folder / "cache"),
+                *arguments,
+            ],
+            input=json.dumps(given) if given is not None else None,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+            check=False,
+        )
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+def deployment(image="registry.example/api:1", replicas=2):
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "api", "namespace": "default", "labels": {"app": "api"}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "api"}},
+            "template": {
+                "metadata": {"labels": {"app": "api"}},
+                "spec": {
+                    "containers": [{"name": "api", "image": image, "env": [{"name": "A", "value": "1"}]}]
+                },
+            },
+        },
+    }
+
+
+def test_kubectl_works_with_the_cluster(cluster, kubectl):
+    cluster.pods.behave("registry.example/api:*", ready(logs=("hello from the pod",)))
+    assert "deployment.apps/api created" in kubectl("apply", "-f", "-", given=deployment())
+    assert "deployment.apps/api unchanged" in kubectl("apply", "-f", "-", given=deployment())
+    assert 'deployment "api" successfully rolled out' in kubectl(
+        "rollout", "status", "deployment/api", "--timeout=20s"
+    )
+    lines = kubectl("get", "deployments,pods").splitlines()
+    assert lines[0].split() == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
+    assert lines[1].split()[:4] == ["deployment.apps/api", "2/2", "2", "2"]
+    assert [line.split()[1:3] for line in lines[4:]] == [["1/1", "Running"]] * 2
+    assert "hello from the pod" in kubectl("logs", "deployment/api")
+
+    changed = deployment("registry.example/api:2")
+    told = kubectl("diff", "-f", "-", given=changed, fails=True)
+    assert "+      - env" in told or "api:2" in told
+    assert "configured" in kubectl("apply", "-f", "-", given=changed)
+    kubectl("rollout", "status", "deployment/api", "--timeout=20s")
+    assert "REVISION" in kubectl("rollout", "history", "deployment/api")
+    assert "rolled back" in kubectl("rollout", "undo", "deployment/api")
+    kubectl("rollout", "status", "deployment/api", "--timeout=20s")
+    images = {
+        pod["spec"]["containers"][0]["image"]
+        for pod in cluster.objects("Pod")
+        if "deletionTimestamp" not in pod["metadata"]
+    }
+    assert images == {"registry.example/api:1"}
+
+    told = kubectl("apply", "--server-side", "-f", "-", given=deployment(replicas=3), fails=True)
+    assert 'conflict with "kubectl-client-side-apply"' in told and ".spec.replicas" in told
+    assert "serverside-applied" in kubectl(
+        "apply", "--server-side", "--force-conflicts", "-f", "-", given=deployment(replicas=3)
+    )
+    assert "scaled" in kubectl("scale", "deployment/api", "--replicas=1")
+    kubectl("rollout", "status", "deployment/api", "--timeout=20s")
+    assert json.loads(kubectl("get", "deployment/api", "-o", "json"))["status"]["readyReplicas"] == 1
+    assert "Scaled down replica set" in kubectl("describe", "deployment/api")
+    assert "10m" in kubectl("top", "pods")
+
+    misspelt = deployment()
+    misspelt["spec"]["replica"] = 3
+    assert 'unknown field "spec.replica"' in kubectl("apply", "-f", "-", given=misspelt, fails=True)
+    assert "FIELDS" in kubectl("explain", "deployment.spec.strategy")
+    route = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "api"}}
+    assert "serverside-applied" in kubectl(
+        "apply", "--server-side", "-f", "-", given={**route, "spec": {"hostnames": ["a.example"]}}
+    )
+    assert "deleted" in kubectl("delete", "deployment/api", "--timeout=20s")
+    kubectl("wait", "--for=delete", "pod", "-l", "app=api", "--timeout=20s")
+    assert "No resources found" in kubectl("get", "pods")
