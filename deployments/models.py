@@ -449,5 +449,7 @@ class CollectionSize(models.Model):
         return f"{self.collection} {self.at}"
 
 
-# Of a file of their own, which Django finds by this one.
+# Of files of their own, which Django finds by this one.
+from deployments.backups.models import Backup, BackupSchedule, Restore  # noqa: E402, F401
 from deployments.cluster_models import ClusterEvent, ClusterState  # noqa: E402, F401
+from deployments.fleets import models as fleet_models  # noqa: E402, F401

@@ -1,14 +1,16 @@
 """Addresses of the pages about targets, their operations, rollouts and data."""
 
-from django.urls import include, path
+from django.urls import include, path, re_path
 
 from deployments.pages import (
     accounts,
     actions,
+    backups,
     cluster,
     collection,
     collection_settings,
     collections,
+    fleets,
     infrastructure,
     logs,
     new_target,
@@ -71,6 +73,20 @@ urlpatterns = [
     path("operations/<str:operation_id>/cancel/", operations.cancel, name="operation-cancel"),
     path("operations/<str:operation_id>/retry/", operations.retry, name="operation-retry"),
     path("rollouts/<str:rollout_id>/", rollouts.rollout, name="rollout"),
+    *[
+        path(f"rollouts/<str:rollout_id>/{verb}/", rollouts.control, {"verb": verb}, name=f"rollout-{verb}")
+        for verb in rollouts.CONTROLS
+    ],
+    path("fleets/", fleets.index, name="fleets"),
+    path("new-fleet/", fleets.new, name="new-fleet"),
+    path("fleets/<str:name>/", fleets.fleet, name="fleet"),
+    path("fleets/<str:name>/edit/", fleets.edit, name="fleet-edit"),
+    path("fleets/<str:name>/roll-out/", fleets.roll_out, name="fleet-roll-out"),
+    path("fleets/<str:name>/delete/", fleets.delete, name="fleet-delete"),
+    path("fleet-rollouts/<str:rollout_id>/", fleets.rollout, name="fleet-rollout"),
+    path("fleet-rollouts/<str:rollout_id>/abort/", fleets.abort, name="fleet-rollout-abort"),
+    path("fleet-rollouts/<str:rollout_id>/pause/", fleets.pause, name="fleet-rollout-pause"),
+    path("fleet-rollouts/<str:rollout_id>/resume/", fleets.resume, name="fleet-rollout-resume"),
     path("targets/<str:name>/", targets.target, name="target"),
     path("targets/<str:name>/status/", targets.status, name="target-status"),
     path("targets/<str:name>/operations/", targets.operations, name="target-operations"),
@@ -91,6 +107,17 @@ urlpatterns = [
     path("targets/<str:name>/scale/", actions.scale, name="scale"),
     path("targets/<str:name>/restart/", actions.restart, name="restart"),
     path("targets/<str:name>/destroy/", actions.destroy, name="destroy"),
+    path("targets/<str:name>/backups/", backups.index, name="target-backups"),
+    path("targets/<str:name>/backups/<str:backup_id>/", backups.backup, name="backup"),
+    path("targets/<str:name>/backups/<str:backup_id>/restore/", backups.restore, name="backup-restore"),
+    path("targets/<str:name>/backups/<str:backup_id>/delete/", backups.delete, name="backup-delete"),
+    path("targets/<str:name>/back-up/", backups.back_up, name="back-up"),
+    path("targets/<str:name>/backup-schedule/", backups.schedule, name="backup-schedule"),
+    re_path(
+        r"^targets/(?P<name>[^/]+)/restores/(?P<restore_id>[^/]+)/(?P<verb>confirm|undo)/$",
+        backups.decide,
+        name="restore-decide",
+    ),
     path("targets/<str:name>/data/", collections.index, name="target-data"),
     path("targets/<str:name>/new-collection/", collections.create, name="collection-create"),
     path("targets/<str:name>/jobs/", collections.jobs, name="target-jobs"),

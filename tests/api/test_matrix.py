@@ -81,11 +81,33 @@ ROWS = {
         OPERATE,
         {"collection": "docs", "job": "index.build"},
     ),
+    ("POST", "targets/{target.name}/backup"): (OPERATE, {}),
+    ("GET", "targets/{target.name}/backups"): (VIEW, None),
+    ("GET", "targets/{target.name}/backup-schedule"): (VIEW, None),
+    ("PUT", "targets/{target.name}/backup-schedule"): (OPERATE, {"cron": "0 3 * * *"}),
+    ("POST", "targets/{target.name}/restore"): (OPERATE, {"backup": "{backup.pk}"}),
+    ("GET", "targets/{target.name}/restores"): (VIEW, None),
+    ("GET", "backups/{backup.pk}"): (VIEW, None),
+    ("DELETE", "backups/{backup.pk}"): (ADMIN, None),
+    ("GET", "restores/{restore.pk}"): (VIEW, None),
+    ("POST", "restores/{restore.pk}/confirm"): (ADMIN, None),
+    ("POST", "restores/{restore.pk}/undo"): (ADMIN, {"confirm": "alpha"}),
     ("GET", "targets/{target.name}/replicas"): (VIEW, None),
     ("GET", "targets/{target.name}/events"): (VIEW, None),
     ("GET", "targets/{target.name}/health"): (VIEW, None),
     ("GET", "targets/{target.name}/metrics"): (VIEW, None),
     ("GET", "targets/{target.name}/logs"): (VIEW, None),
+    ("GET", "fleets"): (VIEW, None),
+    ("POST", "fleets"): (OPERATE, {"name": "world"}),
+    ("GET", "fleets/{fleet.name}"): (VIEW, None),
+    ("PATCH", "fleets/{fleet.name}"): (OPERATE, {"members": [{"target": "alpha", "role": "secondary"}]}),
+    ("DELETE", "fleets/{fleet.name}"): (OPERATE, None),
+    ("GET", "fleets/{fleet.name}/rollouts"): (VIEW, None),
+    ("POST", "fleets/{fleet.name}/rollouts"): (OPERATE, {"release": "v1", "max_parallel": 2}),
+    ("GET", "fleet-rollouts/{fleet_rollout.pk}"): (VIEW, None),
+    ("POST", "fleet-rollouts/{fleet_rollout.pk}/abort"): (OPERATE, None),
+    ("POST", "fleet-rollouts/{fleet_rollout.pk}/pause"): (OPERATE, None),
+    ("POST", "fleet-rollouts/{fleet_rollout.pk}/resume"): (OPERATE, None),
     ("GET", "costs/imports"): (VIEW, None),
     ("POST", "costs/imports"): (OPERATE, None),
     ("GET", "costs/imports/{cost_import}"): (VIEW, None),
@@ -139,6 +161,7 @@ SHARED = {
     "accounts",
     "targets",
     "releases",
+    "fleets",
     "costs/exchange-rates",
     "costs/prices",
     "costs/node-prices",
@@ -158,6 +181,10 @@ ADDRESS_OF = {
     "plan": "{plan.pk}",
     "release": "v1",
     "rollout": "{rollout.pk}",
+    "backup": "{backup.pk}",
+    "restore": "{restore.pk}",
+    "fleet": "{fleet.name}",
+    "fleet_rollout": "{fleet_rollout.pk}",
     "rate": "{rate}",
     "node_price": "{node_price}",
     "estimate": "{estimate}",
@@ -232,6 +259,8 @@ def test_the_rows_agree_with_the_table():
 def test_who_may_do_what(method, address, role, world, user, key_of, stranger):
     least, body = ROWS[method, address]
     path = filled(address, world, user)
+    if body and "backup" in body:
+        body = {"backup": world.backup.pk}
     if role == "anonymous":
         api = Api()
     elif role == "bad key":

@@ -25,6 +25,7 @@ from deployments.providers.base import (
     provider,
 )
 from deployments.providers.local.client import PostgresClient
+from deployments.providers.local.databases import LocalDatabases
 
 FREE_DISK_LEAST_BYTES = 1 << 30
 FREE_DISK_WARNING_BYTES = 5 << 30
@@ -184,6 +185,10 @@ class LocalProvider:
             for drift in self._drift_or_nothing(current)
         ]
         return PlanResult(tuple(changes))
+
+    def databases(self) -> LocalDatabases:
+        """Databases beside a target's own, for restores."""
+        return LocalDatabases(self.client, object_name)
 
     def _drift_or_nothing(self, target: TargetSpec) -> list[Drift]:
         try:

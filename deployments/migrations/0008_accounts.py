@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('controlplane', '0002_append_only_audit'),
-        ('deployments', '0005_pods'),
+        ('deployments', '0007_backups'),
     ]
 
     operations = [
