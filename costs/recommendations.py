@@ -1,4 +1,6 @@
-"""Use cases of recommendations: find them, accept, dismiss, snooze, take that back; and what accepting one saved."""
+"""Use cases of recommendations: find them, accept, dismiss, snooze, take that back; and what accepting one
+saved.
+"""
 
 import logging
 from datetime import date, datetime, timedelta
@@ -268,9 +270,11 @@ def open_savings(project) -> dict[str, Decimal]:
 
 
 def realised(recommendation: Recommendation, today: date | None = None) -> dict | None:
-    """{amount a month, currency, days} that an accepted one saved by the bill; None before 3 settled days of it.
+    """{amount a month, currency, days} that an accepted one saved by the bill; None before 3 settled days
+    of it.
 
-    Days from the one after it was accepted count, up to the present; a resource that is billed no more saves all.
+    Days from the one after it was accepted count, up to the present; a resource that is billed no more saves
+    all.
     """
     if recommendation.status != Status.ACCEPTED or recommendation.cost_before is None:
         return None

@@ -1,4 +1,6 @@
-"""What recommendations follow from: each billed resource over the last days, and what its target did meanwhile."""
+"""What recommendations follow from: each billed resource over the last days, and what its target did
+meanwhile.
+"""
 
 import re
 from collections.abc import Iterable
@@ -37,15 +39,41 @@ AZURE_SIZE = r"Standard_[A-Z]+\d+[a-z]*(?:_v\d)?"
 GCP_SIZE = r"[a-z]\d[a-z]?-(?:standard|highmem|highcpu)-\d+|db-custom-\d+-\d+"
 SIZE = re.compile(rf"\b(?:{AWS_SIZE}|{AZURE_SIZE}|{GCP_SIZE})\b")
 # What the text of a charge says its resource is; the first that fits.
-KINDS = (
-    ("snapshot", re.compile(r"snapshot", re.I)),
-    ("address_idle", re.compile(r"(idle|unused|unattached).{0,40}(ipv4|ip address|static ip|elastic ?ip|address)|"
-                                r"(ipv4|elasticip|static ip)\S*:?.{0,20}(idle|unused)", re.I)),
-    ("nat_traffic", re.compile(r"natgateway-bytes|nat gateway.{0,40}(data processed|bytes|gb)|cloud nat.{0,20}data", re.I)),
-    ("nat_gateway", re.compile(r"natgateway|nat gateway|cloud nat", re.I)),
-    ("disk", re.compile(r"volumeusage|ebs:.*volume|managed disk|pd capacity|gp2|gp3|premium ssd", re.I)),
-    ("load_balancer", re.compile(r"loadbalancer|load balancer|forwarding rule", re.I)),
-)  # fmt: skip
+KINDS = tuple(
+    (kind, re.compile("|".join(patterns), re.I))
+    for kind, patterns in (
+        ("snapshot", (r"snapshot",)),
+        (
+            "address_idle",
+            (
+                r"(idle|unused|unattached).{0,40}(ipv4|ip address|static ip|elastic ?ip|address)",
+                r"(ipv4|elasticip|static ip)\S*:?.{0,20}(idle|unused)",
+            ),
+        ),
+        (
+            "nat_traffic",
+            (
+                r"natgateway-bytes",
+                r"nat gateway.{0,40}(data processed|bytes|gb)",
+                r"cloud nat.{0,20}data",
+            ),
+        ),
+        ("nat_gateway", (r"natgateway", r"nat gateway", r"cloud nat")),
+        (
+            "disk",
+            (
+                r"volumeusage",
+                r"ebs:.*volume",
+                r"managed disk",
+                r"pd capacity",
+                r"gp2",
+                r"gp3",
+                r"premium ssd",
+            ),
+        ),
+        ("load_balancer", (r"loadbalancer", r"load balancer", r"forwarding rule")),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -129,21 +157,28 @@ def _uses(project, today: date) -> list[Use]:
     loads = live_loads(project, since=since - timedelta(days=31))
     attributed, parameters = expressions(project)
     sql = (
-        'WITH used AS (SELECT r."ProviderName" AS cloud, r."ResourceId" AS resource, r."BillingCurrency" AS currency,'
-        " coalesce(r.\"PricingCategory\", '') AS pricing, coalesce(r.\"CommitmentDiscountId\", '') <> '' AS committed,"
-        ' coalesce(r."RegionId", \'\') AS region, r."ServiceName" AS service, r."ServiceCategory" AS category,'
+        'WITH used AS (SELECT r."ProviderName" AS cloud, r."ResourceId" AS resource, '
+        'r."BillingCurrency" AS currency,'
+        ' coalesce(r."PricingCategory", \'\') AS pricing, coalesce(r."CommitmentDiscountId", '
+        "'') <> '' AS committed,"
+        ' coalesce(r."RegionId", \'\') AS region, r."ServiceName" AS service, r."ServiceCategory" '
+        "AS category,"
         " concat_ws(' ', r.\"SkuPriceDetails\" ->> 'InstanceType', r.x_columns ->> 'x_UsageType',"
         ' r.x_columns ->> \'x_SkuMeterName\', r."SkuMeter", r."ChargeDescription", r."ResourceType") AS text,'
         f' coalesce(r."ResourceName", \'\') AS name, r."Tags" AS tags, {attributed["target"]} AS target,'
         " (r.\"ChargePeriodStart\" AT TIME ZONE 'UTC')::date AS day,"
         ' r."EffectiveCost" AS cost, r."ListCost" AS list, coalesce(r."ConsumedQuantity", 0) AS quantity'
         " FROM costs_record r WHERE r.load_id = ANY(%(loads)s) AND r.\"ChargeCategory\" = 'Usage'"
-        ' AND r."ResourceId" <> \'\' AND r."ChargePeriodStart" >= %(since)s AND r."ChargePeriodStart" < %(until)s),'
+        ' AND r."ResourceId" <> \'\' AND r."ChargePeriodStart" >= %(since)s AND '
+        'r."ChargePeriodStart" < %(until)s),'
         " by_day AS (SELECT cloud, resource, currency, pricing, committed, region, service, category, day,"
-        " max(text) AS text, max(name) AS name, max(tags::text) AS tags, max(target) AS target, sum(cost) AS cost,"
+        " max(text) AS text, max(name) AS name, max(tags::text) AS tags, max(target) AS target, "
+        "sum(cost) AS cost,"
         " sum(list) AS list, sum(quantity) AS quantity FROM used GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9)"
-        " SELECT cloud, resource, currency, pricing, committed, region, service, category, max(text), max(name),"
-        " max(tags)::jsonb, max(target), sum(cost), sum(list), sum(quantity), min(cost), count(*), min(day), max(day)"
+        " SELECT cloud, resource, currency, pricing, committed, region, service, category, "
+        "max(text), max(name),"
+        " max(tags)::jsonb, max(target), sum(cost), sum(list), sum(quantity), min(cost), "
+        "count(*), min(day), max(day)"
         " FROM by_day GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 HAVING sum(cost) > 0"
     )
     bounds = {"loads": loads, "since": _midnight(since), "until": _midnight(today)}

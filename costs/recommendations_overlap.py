@@ -1,7 +1,8 @@
-"""Which recommendations count: savings on one resource are had once, so of those that exclude each other the best does.
+"""Which recommendations count: savings on one resource are had once, so of those that exclude each other
+the best does.
 
-The idea is that of AWS Cost Optimization Hub's deduplicated savings: all are kept and shown, and the total is of
-those alone that can be carried out together.
+The idea is that of AWS Cost Optimization Hub's deduplicated savings: all are kept and shown, and the total
+is of those alone that can be carried out together.
 """
 
 from collections import defaultdict

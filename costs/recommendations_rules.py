@@ -1,4 +1,5 @@
-"""The rules: each reads the facts and gives what it found. A rule that is not sure of its figures says low confidence.
+"""The rules: each reads the facts and gives what it found. A rule that is not sure of its figures says low
+confidence.
 
 Thresholds are those the product was asked for: spot above 30 % saved, right-sizing above 1,000 a year.
 """
@@ -23,7 +24,8 @@ CALM_PER_CPU = 20.0
 STEADY_DAYS = 28
 OLD_SNAPSHOT_DAYS = 90
 IDLE_DAYS = 7
-# What a year's commitment takes off on-demand prices when nothing is paid ahead; list figures, for a first idea.
+# What a year's commitment takes off on-demand prices when nothing is paid ahead; list figures, for a first
+# idea.
 COMMITMENT_RATES = {
     ("aws", "Compute"): Decimal("0.27"),
     ("aws", "Databases"): Decimal("0.31"),
@@ -109,10 +111,13 @@ def spot(facts: Facts) -> Iterator[Found]:
                 "spot",
                 use.monthly * rate,
                 "medium" if prices["synced"] else "low",
-                f"Run {use.sku} as spot: {rate:.0%} less for a node that may be taken away at two minutes' notice.",
+                f"Run {use.sku} as spot: {rate:.0%} less for a node that may be taken away at two "
+                f"minutes' notice.",
                 (
-                    "Add a spot node pool of several sizes beside the on-demand one, with a taint of its own.",
-                    "Let stateless replicas tolerate it; keep one node on demand, and the disruption budget as it is.",
+                    "Add a spot node pool of several sizes beside the on-demand one, with a taint "
+                    "of its own.",
+                    "Let stateless replicas tolerate it; keep one node on demand, and the "
+                    "disruption budget as it is.",
                     "Watch the rollout's health for a week, then shrink the on-demand pool.",
                 ),
                 restart=True,
@@ -144,7 +149,9 @@ def _azure_family(sku: str) -> str:
 
 
 def right_size(facts: Facts) -> Iterator[Found]:
-    """A target's nodes of half the size, where the replicas' peak of memory fits and a year saves over 1,000."""
+    """A target's nodes of half the size, where the replicas' peak of memory fits and a year saves over
+    1,000.
+    """
     by_target = defaultdict(list)
     for use in facts.of_kind("node"):
         if use.target and _on_demand(use):
@@ -183,7 +190,8 @@ def right_size(facts: Facts) -> Iterator[Found]:
                 "medium",
                 f"{smaller[0]} instead of {use.sku}: the replicas' peak of memory fits in half.",
                 (
-                    f"Add a node pool of {smaller[0]}, drain the old nodes one by one, then remove their pool.",
+                    f"Add a node pool of {smaller[0]}, drain the old nodes one by one, then remove "
+                    f"their pool.",
                     "Watch memory and p95 for a week.",
                 ),
                 restart=True,
@@ -326,7 +334,8 @@ def orphaned(facts: Facts) -> Iterator[Found]:
                 "unused_disk" if use.kind == "disk" else "orphaned",
                 use.monthly,
                 "high",
-                f"Still billed although target {target.name} was destroyed on {target.destroyed_at:%-d %b %Y}.",
+                f"Still billed although target {target.name} was destroyed on "
+                f"{target.destroyed_at:%-d %b %Y}.",
                 (
                     "Look at it in the cloud's console.",
                     "Keep a snapshot if its data may be needed, then delete it.",
@@ -432,7 +441,8 @@ def storage_class(facts: Facts) -> Iterator[Found]:
                 "storage_class",
                 use.monthly * rate,
                 "low",
-                f"A bucket that is hardly read: class {cold} is {rate:.0%} less to keep, and charges for reading.",
+                f"A bucket that is hardly read: class {cold} is {rate:.0%} less to keep, and "
+                f"charges for reading.",
                 (
                     "Look at the bucket's access metrics.",
                     f"Add a lifecycle rule that moves what is old to {cold}.",
@@ -451,7 +461,9 @@ def _is_standard(use: Use) -> bool:
 
 
 def nat_traffic(facts: Facts) -> Iterator[Found]:
-    """Traffic through NAT that private endpoints would take; how much of it is not in the bill, so half is assumed."""
+    """Traffic through NAT that private endpoints would take; how much of it is not in the bill, so half is
+    assumed.
+    """
     for use in facts.of_kind("nat_traffic"):
         if use.monthly < 20 * LEAST_A_MONTH:
             continue
@@ -460,7 +472,8 @@ def nat_traffic(facts: Facts) -> Iterator[Found]:
             "nat_traffic",
             use.monthly / 2,
             "low",
-            "Traffic through NAT costs for each GiB; endpoints inside the network take what goes to the cloud itself.",
+            "Traffic through NAT costs for each GiB; endpoints inside the network take what goes "
+            "to the cloud itself.",
             (
                 "Read the flow logs: which destinations take the most.",
                 "Add gateway or private endpoints for object storage and the image registry.",
@@ -489,9 +502,11 @@ def commitments(facts: Facts) -> Iterator[Found]:
             cost=base,
             currency=currency,
             confidence="medium",
-            summary=f"{len(steady)} resources run on demand every day: commit to their steady part for a year.",
+            summary=f"{len(steady)} resources run on demand every day: commit to their steady part "
+            f"for a year.",
             steps=(
-                "First carry out what makes them smaller: a commitment to what is too large is paid all the same.",
+                "First carry out what makes them smaller: a commitment to what is too large is "
+                "paid all the same.",
                 "Buy commitments for about 80 % of the steady part, a year, nothing paid ahead.",
                 "Look at their use after a month.",
             ),

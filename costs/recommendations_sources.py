@@ -1,7 +1,7 @@
 """Who else recommends: the clouds' own recommenders, each behind one small protocol, registered by name.
 
-What a source gives is merged with what we find: of recommendations that exclude each other the best one counts,
-whoever made it.
+What a source gives is merged with what we find: of recommendations that exclude each other the best one
+counts, whoever made it.
 """
 
 from collections.abc import Iterable
@@ -14,8 +14,8 @@ from typing import Protocol
 class Found:
     """A recommendation as found; `amount` is saved a month of `cost` a month.
 
-    `excludes` names what it cannot be done together with: recommendations of one `excludes` share savings, and the
-    best counts. With `refused` it is not recommended, and that says why.
+    `excludes` names what it cannot be done together with: recommendations of one `excludes` share savings,
+    and the best counts. With `refused` it is not recommended, and that says why.
     """
 
     cloud: str
@@ -41,7 +41,9 @@ class Found:
 
 
 class RecommendationSource(Protocol):
-    """A cloud's own recommender. It takes and gives no models; its errors are those of `deployments.errors`."""
+    """A cloud's own recommender. It takes and gives no models; its errors are those of
+    `deployments.errors`.
+    """
 
     name: str
 

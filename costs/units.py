@@ -1,7 +1,8 @@
-"""Unit economics: what a million requests, a million stored vectors and a GiB cost, by target, collection, namespace.
+"""Unit economics: what a million requests, a million stored vectors and a GiB cost, by target, collection,
+namespace.
 
-Costs are those attributed by tags and rules. A collection that no record names gets the share of its target's that its
-bytes have, and says so. What was not measured has no figure: nothing is guessed from nothing.
+Costs are those attributed by tags and rules. A collection that no record names gets the share of its
+target's that its bytes have, and says so. What was not measured has no figure: nothing is guessed from nothing.
 """
 
 from collections import defaultdict
@@ -27,7 +28,8 @@ DAYS_A_MONTH = HOURS_A_MONTH / 24
 class Unit:
     """One line: a cost over the period in its own currency, and what it was for; None: not measured.
 
-    `basis` is `attributed` (records name it) or `share of bytes` (of its target's cost). Storage figures are of a month.
+    `basis` is `attributed` (records name it) or `share of bytes` (of its target's cost). Storage figures are
+    of a month.
     """
 
     target: Target
@@ -139,7 +141,8 @@ def _costs(project, since: date, until: date, by: str) -> dict[tuple[str, str, s
     namespace = "namespace" if by == "namespace" else "''"
     with connection.cursor() as cursor:
         cursor.execute(
-            f'SELECT target, {collection}, {namespace}, "BillingCurrency", sum("EffectiveCost") FROM costs_daily'
+            f'SELECT target, {collection}, {namespace}, "BillingCurrency", sum("EffectiveCost") '
+            f"FROM costs_daily"
             " WHERE load_id = ANY(%s) AND day >= %s AND day < %s AND target <> '' GROUP BY 1, 2, 3, 4",
             [live_loads(project), since, until],
         )
@@ -158,7 +161,9 @@ def _requests(targets: dict, since: date, until: date) -> dict[str, int]:
 
 
 def _sizes(targets: dict, since: date, until: date) -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
-    """{(target, collection): (vectors, GiB)} as means over the hours measured; collection '' is all of them."""
+    """{(target, collection): (vectors, GiB)} as means over the hours measured; collection '' is all of
+    them.
+    """
     rows = _between(CollectionSize.objects.filter(target__in=targets), since, until)
     found: dict = {}
     whole: dict = defaultdict(lambda: [Decimal(0), Decimal(0)])

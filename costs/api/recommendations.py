@@ -44,7 +44,8 @@ class RecommendationOut(serializers.Serializer):
     id = serializers.CharField()
     cloud = serializers.CharField(help_text="ProviderName of the bill.")
     type = serializers.CharField(
-        help_text="spot, right_size, database_size, arm64, idle, orphaned, unused_disk, unused_address, old_snapshot, "
+        help_text="spot, right_size, database_size, arm64, idle, orphaned, unused_disk, "
+        "unused_address, old_snapshot, "
         "storage_class, nat_traffic, commitment, autoscaler_bounds, or a cloud recommender's own"
     )
     source = serializers.CharField(help_text="records, metrics, or a cloud's recommender")
@@ -167,7 +168,9 @@ class RecommendationAcceptView(_Decision):
     }
 
     def post(self, request, recommendation):
-        """Where the target's spec can do it, `plan` is a plan to look at and apply; else the steps are yours."""
+        """Where the target's spec can do it, `plan` is a plan to look at and apply; else the steps are
+        yours.
+        """
         held, _ = services.recommendation_accept(
             recommendation=self.found(recommendation), accepted_by=self.actor.name
         )

@@ -1,4 +1,6 @@
-"""Recommendations: what would save how much, from what it follows, and what people decided; and unit costs."""
+"""Recommendations: what would save how much, from what it follows, and what people decided; and unit
+costs.
+"""
 
 from datetime import date, timedelta
 
