@@ -30,6 +30,12 @@ from worker.services import operation_submit
 log = logging.getLogger(__name__)
 
 Status = RecommendationStatus
+VERBS = {
+    Status.ACCEPTED: "accept",
+    Status.DISMISSED: "dismiss",
+    Status.SNOOZED: "snooze",
+    Status.OPEN: "reopen",
+}
 BASE_DAYS = 14
 LEAST_DAYS_AFTER = 3
 LONGEST_SNOOZE_DAYS = 365
@@ -159,7 +165,7 @@ def _decide(
         audit.record(
             project=recommendation.project,
             actor=by,
-            action=f"recommendation.{values['status']}",
+            action=f"recommendation.{VERBS[values['status']]}",
             subject=recommendation.pk,
             detail={
                 "type": recommendation.type,

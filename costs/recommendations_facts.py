@@ -2,6 +2,7 @@
 meanwhile.
 """
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -152,39 +153,42 @@ def gather(project, today: date) -> Facts:
     return facts
 
 
+# A resource may have several meters (a NAT gateway's hours and bytes): each SKU of it is a use of its own.
+USES_SQL = """
+WITH used AS (
+  SELECT r."ProviderName" AS cloud, r."ResourceId" AS resource, r."BillingCurrency" AS currency,
+    coalesce(r."PricingCategory", '') AS pricing,
+    coalesce(r."CommitmentDiscountId", '') <> '' AS committed,
+    coalesce(r."RegionId", '') AS region, r."ServiceName" AS service, r."ServiceCategory" AS category,
+    coalesce(r."SkuId", r."SkuMeter", r.x_columns ->> 'x_UsageType', r."ChargeDescription", '') AS meter,
+    concat_ws(' ', r."SkuPriceDetails" ->> 'InstanceType', r.x_columns ->> 'x_UsageType',
+      r.x_columns ->> 'x_SkuMeterName', r."SkuMeter", r."ChargeDescription", r."ResourceType") AS text,
+    coalesce(r."ResourceName", '') AS name, r."Tags" AS tags, {target} AS target,
+    (r."ChargePeriodStart" AT TIME ZONE 'UTC')::date AS day,
+    r."EffectiveCost" AS cost, r."ListCost" AS list, coalesce(r."ConsumedQuantity", 0) AS quantity
+  FROM costs_record r
+  WHERE r.load_id = ANY(%(loads)s) AND r."ChargeCategory" = 'Usage' AND r."ResourceId" <> ''
+    AND r."ChargePeriodStart" >= %(since)s AND r."ChargePeriodStart" < %(until)s
+), by_day AS (
+  SELECT cloud, resource, currency, pricing, committed, region, service, category, meter, day,
+    max(text) AS text, max(name) AS name, max(tags::text) AS tags, max(target) AS target,
+    sum(cost) AS cost, sum(list) AS list, sum(quantity) AS quantity
+  FROM used GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+)
+SELECT cloud, resource, currency, pricing, committed, region, service, category, max(text), max(name),
+  max(tags), max(target), sum(cost), sum(list), sum(quantity), min(cost), count(*), min(day), max(day)
+FROM by_day GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, meter HAVING sum(cost) > 0
+"""
+
+
 def _uses(project, today: date) -> list[Use]:
     since = today - timedelta(days=WINDOW_DAYS)
     loads = live_loads(project, since=since - timedelta(days=31))
     attributed, parameters = expressions(project)
-    sql = (
-        'WITH used AS (SELECT r."ProviderName" AS cloud, r."ResourceId" AS resource, '
-        'r."BillingCurrency" AS currency,'
-        ' coalesce(r."PricingCategory", \'\') AS pricing, coalesce(r."CommitmentDiscountId", '
-        "'') <> '' AS committed,"
-        ' coalesce(r."RegionId", \'\') AS region, r."ServiceName" AS service, r."ServiceCategory" '
-        "AS category,"
-        " concat_ws(' ', r.\"SkuPriceDetails\" ->> 'InstanceType', r.x_columns ->> 'x_UsageType',"
-        ' r.x_columns ->> \'x_SkuMeterName\', r."SkuMeter", r."ChargeDescription", r."ResourceType") AS text,'
-        f' coalesce(r."ResourceName", \'\') AS name, r."Tags" AS tags, {attributed["target"]} AS target,'
-        " (r.\"ChargePeriodStart\" AT TIME ZONE 'UTC')::date AS day,"
-        ' r."EffectiveCost" AS cost, r."ListCost" AS list, coalesce(r."ConsumedQuantity", 0) AS quantity'
-        " FROM costs_record r WHERE r.load_id = ANY(%(loads)s) AND r.\"ChargeCategory\" = 'Usage'"
-        ' AND r."ResourceId" <> \'\' AND r."ChargePeriodStart" >= %(since)s AND '
-        'r."ChargePeriodStart" < %(until)s),'
-        " by_day AS (SELECT cloud, resource, currency, pricing, committed, region, service, category, day,"
-        " max(text) AS text, max(name) AS name, max(tags::text) AS tags, max(target) AS target, "
-        "sum(cost) AS cost,"
-        " sum(list) AS list, sum(quantity) AS quantity FROM used GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9)"
-        " SELECT cloud, resource, currency, pricing, committed, region, service, category, "
-        "max(text), max(name),"
-        " max(tags)::jsonb, max(target), sum(cost), sum(list), sum(quantity), min(cost), "
-        "count(*), min(day), max(day)"
-        " FROM by_day GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 HAVING sum(cost) > 0"
-    )
     bounds = {"loads": loads, "since": _midnight(since), "until": _midnight(today)}
     found = []
     with connection.cursor() as cursor:
-        cursor.execute(sql, parameters | bounds)
+        cursor.execute(USES_SQL.format(target=attributed["target"]), parameters | bounds)
         for row in cursor.fetchall():
             found.append(_use(row))
     return found
@@ -211,7 +215,7 @@ def _use(row) -> Use:
     elif not kind and category == "Databases":
         kind = "database"
     span = (last - first).days + 1
-    tags = tags if isinstance(tags, dict) else {}
+    tags = json.loads(tags) if tags else {}
     cluster = next((f"{key}={value}" for key, value in sorted(tags.items()) if _is_cluster(key)), "")
     return Use(
         cloud=cloud,

@@ -2,7 +2,7 @@
 namespace.
 
 Costs are those attributed by tags and rules. A collection that no record names gets the share of its
-target's that its bytes have, and says so. What was not measured has no figure: nothing is guessed from nothing.
+target's that its bytes have, and says so. What was not measured has no figure.
 """
 
 from collections import defaultdict

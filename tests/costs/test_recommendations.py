@@ -41,7 +41,7 @@ def measure(target, *, requests: int, memory=GIB // 2, points: int = 0, size: in
         project=target.project, number=1, defaults={"image": "i:1", "digest": "d" * 64, "created_by": "t"}
     )
     replica = Replica.objects.create(
-        target=target, release=release, status="ready", port=9100 + target.replicas.count()
+        target=target, release=release, status="ready", port=9100 + Replica.objects.count()
     )
     midnight = datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC)
     hours = [midnight - timedelta(hours=back) for back in range(1, days * 24 + 1)]
@@ -322,8 +322,8 @@ def test_decisions_stay_through_searches_and_are_audited(project):
     search()
     spot.refresh_from_db()
     assert spot.status == "open"
-    told = list(AuditEntry.objects.filter(subject=arm.pk).values_list("action", flat=True))
-    assert told == ["recommendation.dismissed", "recommendation.open"]
+    told = AuditEntry.objects.filter(subject=arm.pk).order_by("sequence").values_list("action", flat=True)
+    assert list(told) == ["recommendation.dismiss", "recommendation.reopen"]
 
 
 def test_what_was_saved_is_measured_against_the_bill(project):
