@@ -168,6 +168,10 @@ VECTORS = {
         "AINDUS_TRANSFER_URLS",
         doc="What URLs of imports and exports may start with, such as s3://bucket/a/; none by default.",
     ),
+    "postgres_bin": env.text(
+        "AINDUS_POSTGRES_BIN",
+        doc="Folder of the pg_dump and pg_restore of backups; those that come along when not set.",
+    ),
     "drill_delay_ms": env.integer(
         "AINDUS_DRILL_DELAY_MS", 0, most=60_000, doc="A drill: requests are answered so much later; 0: off."
     ),
@@ -307,10 +311,16 @@ else:
             "RevisionRole": "deployments.api.observed.REVISION_ROLES",
             "OperationStatus": "worker.models.Status",
             "TargetStatus": "deployments.models.TargetStatus",
+            "AccountStatus": "deployments.models.AccountStatus",
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
             "RecommendationStatus": "costs.models_planning.RecommendationStatus",
+            "BackupStatus": "deployments.backups.models.BackupStatus",
+            "RestoreStatus": "deployments.backups.models.RestoreStatus",
+            "RestoreMode": "deployments.backups.models.RestoreMode",
+            "FleetRolloutStatus": "deployments.fleets.models.FleetRolloutStatus",
+            "FleetMoveStatus": "deployments.fleets.models.MoveStatus",
             "AlertChannelKind": "costs.models_planning.ChannelKind",
             "ResourceKind": "costs.api.estimates.RESOURCE_KINDS",
         },
@@ -362,6 +372,15 @@ else:
     # What `manage.py up --check` runs; see deployments/first_light/installation.py for its arguments.
     CHECK_COMMAND = "deployments.first_light.installation.run"
 
+    IN_CLUSTER_ACCESS = env.boolean(
+        "AINDUS_IN_CLUSTER_ACCESS",
+        False,
+        doc="Let accounts use the service account of the control plane's own pod.",
+    )
+    BACKUP_URLS = env.words(
+        "AINDUS_BACKUP_URLS",
+        doc="What URLs of backups may start with, such as s3://bucket/a/; none by default.",
+    )
     API_IMAGE = f"aindusdb/api:{__version__}"
     API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
     REPLICA_HOST = "127.0.0.1"
@@ -495,6 +514,11 @@ else:
             "task": "deployments.roll_up",
             "schedule": 60.0,
             "options": {"expires": 60, "queue": "maintenance"},
+        },
+        "backups": {
+            "task": "deployments.backups",
+            "schedule": 15.0,
+            "options": {"expires": 15, "queue": "maintenance"},
         },
         "tidy_replicas": {
             "task": "deployments.tidy_replicas",

@@ -6,6 +6,7 @@ from celery import shared_task
 from django.db import InterfaceError, OperationalError
 
 from deployments import probing, reconciliation, rollup, scraping
+from deployments.backups import schedules
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,12 @@ def reconcile() -> None:
 def tidy_replicas() -> None:
     """Keep logs and folders of replicas within bounds."""
     reconciliation.tidy_replicas()
+
+
+@shared_task(name="deployments.backups", ignore_result=True)
+def backups() -> None:
+    """Start the backups that are due, and let go of those that their schedules keep no more."""
+    schedules.tick()
 
 
 @shared_task(name="deployments.probe", ignore_result=True)

@@ -4,9 +4,10 @@ The form: how many bits (int32), then their bytes, the first bit the highest of 
 they are a list of 0 and 1, or base64 of those bytes (NumPy: `base64.b64encode(numpy.packbits(bits))`).
 """
 
-import base64
 import binascii
 import struct
+
+import pybase64
 
 from controlplane.errors import InvalidError
 from vectors.vectors import wrong_dimension
@@ -40,7 +41,7 @@ def pack(values: list[float], dimension: int, field: str) -> bytes:
 
 def raw(text: str, field: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        return pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise InvalidError("This is not base64 of packed bits.", code="not_base64", field=field) from None
 

@@ -19,6 +19,7 @@ EXACT_COUNT_MOST = 50_000
 # Tables up to this size are counted in lists; reading one takes about a millisecond.
 COUNTED_BYTES_MOST = 4 * 2**20
 UNINDEXED_COUNTED_MOST = 100_000
+NORM_CHECK = "norm"
 
 
 @dataclass(slots=True)
@@ -47,6 +48,8 @@ class Collection:
     declared: dict[str, fields.Declared]
     text_indexed: bool
     text_stored: bool
+    # Whether its table refuses vectors of a size that cannot be searched.
+    checked: bool
     statements: dict = field(default_factory=dict)
     estimates: dict = field(default_factory=dict)
     # What vectors/plain.py knows: of this very reading of the collection, so it is never carried over.
@@ -71,6 +74,11 @@ class Collection:
     def half(self) -> bool:
         """Whether an index holds the numbers at half precision, so that each must fit it."""
         return "halfvec" in (self.index_options.get("precision"), (self.index_built or {}).get("precision"))
+
+    @property
+    def copies(self) -> bool:
+        """Whether the table judges by itself what is copied into it."""
+        return self.bits or (self.checked and not self.half)
 
     @property
     def index_type(self) -> str:
@@ -111,7 +119,8 @@ COLUMNS = (
     " c.fields, c.text_language, ARRAY(SELECT x.relname::text FROM pg_index i JOIN pg_class x"
     " ON x.oid = i.indexrelid WHERE i.indrelid = r.oid AND i.indisvalid AND x.relname ~ '^[ft]_'),"
     " EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = r.oid"
-    f" AND a.attname = '{words.COLUMN}' AND NOT a.attisdropped)"
+    f" AND a.attname = '{words.COLUMN}' AND NOT a.attisdropped),"
+    f" EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = r.oid AND k.conname = '{NORM_CHECK}')"
 )
 SOURCE = (
     "vectors_collection c LEFT JOIN pg_class r ON r.relnamespace = 'vectors_data'::regnamespace"
@@ -126,7 +135,7 @@ def table_of(collection_id: uuid.UUID) -> str:
 
 
 def _collection(row) -> Collection:
-    given, language, serving, stored = row[13:17]
+    given, language, serving, stored, checked = row[13:18]
     known = [fields.declared(one["name"], one["type"]) for one in given]
     return Collection(
         *row[:9],
@@ -141,6 +150,7 @@ def _collection(row) -> Collection:
         declared={one.name: one for one in known if one.index_name(row[0]) in serving},
         text_indexed=language is not None and words.index_name(row[0], language, stored) in serving,
         text_stored=stored,
+        checked=checked,
         fresh_until=time.monotonic() + CACHE_SECONDS,
     )
 
@@ -263,13 +273,16 @@ def collection_create(
             'CREATE TABLE {} (namespace text COLLATE "C" NOT NULL DEFAULT \'\', id text COLLATE "C" NOT NULL,'
             " embedding {}({}) NOT NULL, content text, metadata jsonb NOT NULL DEFAULT '{{}}',"
             " created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now(),"
-            " epoch integer NOT NULL DEFAULT 0,{}"
+            " epoch integer NOT NULL DEFAULT 0,{}{}"
             " PRIMARY KEY (namespace, id))"
         ).format(
             table,
             sql.SQL(form),
             sql.Literal(dimension),
             sql.SQL(f" {words.column(language)}," if language else ""),
+            sql.SQL(
+                f" CONSTRAINT {NORM_CHECK} CHECK ({vectors.sound_sql(metric)})," if form == "vector" else ""
+            ),
         ),
         sql.SQL("CREATE INDEX {} ON {} (epoch)").format(sql.Identifier(f"e_{collection_id.hex}"), table),
         # The pending list makes loading faster by two thirds; queries read all of it, so it is kept short.

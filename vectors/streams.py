@@ -13,7 +13,7 @@ import orjson
 from django.conf import settings
 
 from controlplane.errors import InvalidError, ProblemError, TooManyRequestsError
-from vectors import bodies, collections, database, points
+from vectors import batches, bodies, collections, database, upserts
 
 READ_BYTES = 64 * 1024
 LINE_BYTES_MOST = 4 * 2**20
@@ -166,11 +166,11 @@ class Stream:
                 self.outcomes[number] = {"id": point.id, "status": "upserted"}
 
         def upsert(collection, chosen):
-            batch = points.batch_from_points(
+            batch = batches.batch_from_points(
                 [point for _, point in chosen], collection.dimension, collection.form
             )
             database.pool().call(
-                lambda connection: points.points_upsert(
+                lambda connection: upserts.points_upsert(
                     connection, collection, namespace=namespace, batch=batch
                 )
             )
@@ -180,9 +180,9 @@ class Stream:
     def sound(self, collection, number: int, point: Line) -> bool:
         """Whether a point can be written; if not, its error is noted."""
         try:
-            batch = points.batch_from_points([point], collection.dimension, collection.form)
-            points.prepared(batch)
-            problem = points.fault(batch, [0], collection.metric)
+            batch = batches.batch_from_points([point], collection.dimension, collection.form)
+            batches.check(batch)
+            problem = batches.fault(batch, [0], collection.metric)
         except InvalidError as error:
             problem = error
         if problem is not None:

@@ -3,12 +3,13 @@
 The form: dimension (int16), 0 (int16), then that many float32, all big endian.
 """
 
-import base64
 import binascii
 import math
 import struct
 import sys
 from array import array
+
+import pybase64
 
 from controlplane.errors import InvalidError
 
@@ -70,7 +71,7 @@ def packed(values: tuple[float, ...], dimension: int) -> bytes:
 def floats(text: str, field: str) -> array:
     """Big-endian float32 from base64 of little-endian ones (numpy: `base64.b64encode(v.astype('<f4'))`)."""
     try:
-        raw = base64.b64decode(text, validate=True)
+        raw = pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise InvalidError("This is not base64 of float32 values.", code="not_base64", field=field) from None
     if len(raw) % 4:
@@ -121,6 +122,13 @@ def wire(packed: bytes) -> bytes:
     if sys.byteorder == "little":
         values.byteswap()
     return values.tobytes()
+
+
+def sound_sql(metric: str) -> str:
+    """SQL of whether `embedding` is of a size float32 can square, and not zero under cosine: in C, which
+    costs a hundredth of Python's way."""
+    least = NORM_LEAST if metric == "cosine" else 0
+    return f"vector_norm(embedding) BETWEEN {least} AND {NORM_MOST:.0f}"
 
 
 def check(packed: bytes, metric: str, field: str) -> None:

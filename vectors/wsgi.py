@@ -15,7 +15,7 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402
 
 from controlplane.errors import ProblemError  # noqa: E402
-from vectors import auth, bodies, drill, endpoints, limits, metrics, probes, slow  # noqa: E402
+from vectors import auth, bodies, drill, endpoints, gradual, limits, metrics, probes, slow  # noqa: E402
 from vectors.calls import base  # noqa: E402
 
 log = logging.getLogger("vectors.api")
@@ -226,32 +226,54 @@ class Application:
             environ.get("HTTP_X_AINDUS_TOKEN"),
         )
         auth.require(principal, route.role)
-        read, headers = None, ()
+        read, incoming, headers = None, None, ()
         if principal.limit is not None:
             headers = self.rates.admit(principal.limit)
         if route.takes and any(word in media_type(environ) for word in route.takes):
             body, read = b"", environ["wsgi.input"].read
         else:
-            body = self.read(environ) if has_body else b""
+            if route.gradual and self.length(environ) > gradual.LEAST_BYTES:
+                body, incoming = b"", self.incoming(environ)
+            else:
+                body = self.read(environ) if has_body else b""
         found = route.quick(*arguments, body) if route.quick is not None else None
         if found is not None:
             return base.Response(200, found, headers)
         response = route.call(
             base.Request(
-                environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", ""), body, principal, read
+                environ["REQUEST_METHOD"],
+                path,
+                environ.get("QUERY_STRING", ""),
+                body,
+                principal,
+                read,
+                incoming,
             ),
             *arguments,
         )
         return response._replace(headers=(*response.headers, *headers)) if headers else response
 
+    def length(self, environ) -> int:
+        """The length of a body as it is told, 0 when it is not; within the limit."""
+        length = environ.get("CONTENT_LENGTH")
+        if not length:
+            return 0
+        if not length.isascii() or not length.isdigit():
+            raise bodies.BadJsonError("The Content-Length is not a number.")
+        if int(length) > self.max_body:
+            raise bodies.too_large(self.max_body)
+        return int(length)
+
+    def incoming(self, environ):
+        """read(size) of a body of JSON whose length is told, and within the limit."""
+        kind = media_type(environ)
+        if kind and "json" not in kind:
+            raise bodies.MediaTypeError()
+        return environ["wsgi.input"].read
+
     def read(self, environ) -> bytes:
         """The body, up to the limit; nothing of a larger one is kept."""
-        length = environ.get("CONTENT_LENGTH")
-        if length:
-            if not length.isascii() or not length.isdigit():
-                raise bodies.BadJsonError("The Content-Length is not a number.")
-            if int(length) > self.max_body:
-                raise bodies.too_large(self.max_body)
+        self.length(environ)
         kind = media_type(environ)
         body = environ["wsgi.input"].read(self.max_body + 1)
         if body and kind and "json" not in kind:

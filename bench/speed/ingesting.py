@@ -10,7 +10,7 @@ from bench.speed.client import Vectors
 from bench.speed.contenders import packed
 from bench.speed.documents import Documents
 from bench.speed.setup import BATCH, Bench
-from vectors.points import COPY_HEAD, COPY_TAIL
+from vectors.batches import COPY_HEAD, COPY_TAIL
 
 COPY, JSON, BLOCK = "binary COPY", "JSON lists", "base64 block"
 

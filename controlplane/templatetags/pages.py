@@ -17,6 +17,12 @@ STATES = {
     "healthy": ("ok", "check"),
     "succeeded": ("ok", "check"),
     "active": ("ok", "check"),
+    "proven": ("ok", "check"),
+    "confirmed": ("ok", "check"),
+    "overdue": ("failing", "warning"),
+    "undone": ("warning", "undo"),
+    "deleting": ("working", "spinner"),
+    "deleted": ("unknown", "stop"),
     "running": ("working", "spinner"),
     "provisioning": ("working", "spinner"),
     "starting": ("working", "spinner"),
@@ -40,6 +46,12 @@ STATES = {
     "revoked": ("unknown", "stop"),
     "expired": ("unknown", "clock"),
     "unknown": ("unknown", "question"),
+    "paused": ("warning", "pause"),
+    "moving": ("working", "spinner"),
+    "moved": ("ok", "check"),
+    "unchanged": ("ok", "check"),
+    "not_restored": ("failing", "cross"),
+    "skipped": ("unknown", "minus"),
 }
 WORDS = {"unready": "Not ready", "rolling_back": "Rolling back", "rolled_back": "Rolled back"}
 

@@ -14,7 +14,7 @@ class TargetOperation(OperationHandler):
 
     @cached_property
     def target(self) -> Target:
-        return Target.objects.select_related("project", "release").get(pk=self.input["target"])
+        return Target.objects.select_related("project", "release", "account").get(pk=self.input["target"])
 
     @cached_property
     def provider(self) -> Provider:

@@ -7,10 +7,10 @@ from controlplane.errors import ProblemError
 from controlplane.pages.access import actor, page
 from controlplane.pages.forms import field_errors
 from deployments import services
-from deployments.models import LIVE_REPLICA, CollectionSize, Release, Rollout
+from deployments.models import LIVE_REPLICA, CollectionSize, Rollout
+from deployments.pages.release_form import FIELDS, release_asked, release_context
 from deployments.pages.targets import tab_context, target_or_404
 from deployments.providers.base import provider_for
-from deployments.specs import CONFIG_SCHEMA
 
 
 def dialog(request, template: str, context: dict, *, status: int = 200):
@@ -42,56 +42,17 @@ def _run(request, template: str, context: dict, act, fields=()):
     return gone_to(request, f"/operations/{operation.pk}/")
 
 
-def environment(names: list[str], values: list[str]) -> dict[str, str]:
-    """The rows of the editor as a mapping; rows without a name are dropped."""
-    return {name.strip(): value for name, value in zip(names, values, strict=False) if name.strip()}
-
-
 @page("rollout.create")
 def roll_out(request, name):
     """A release that exists, or an image and configuration that become one."""
     found = target_or_404(request, name)
-    releases = list(Release.objects.filter(project=request.project).order_by("-number")[:50])
-    given = request.POST
-    current = found.release.config if found.release else {}
-    env = current.get("env", {})
-    if request.method == "POST":
-        env = environment(given.getlist("env_name"), given.getlist("env_value"))
-    context = tab_context(
-        request,
-        found,
-        "overview",
-        releases=releases,
-        chosen=given.get("release", ""),
-        image=given.get("image", found.release.image if found.release else ""),
-        env=sorted(env.items()),
-        workers=given.get("workers", current.get("workers", 1)),
-        threads=given.get("threads", current.get("threads", 2)),
-        limits=CONFIG_SCHEMA["properties"],
-        note=given.get("note", ""),
-    )
+    context = tab_context(request, found, "overview", **release_context(request, found.release))
 
     def act():
-        wanted = given.get("release", "new")
-        if wanted != "new":
-            release = next((one for one in releases if one.pk == wanted), None)
-            return services.rollout_start(target=found, release=release, requested_by=actor(request))[1]
-        config = {"env": env} if env else {}
-        for key in ("workers", "threads"):
-            text = given.get(key, "").strip()
-            if text:
-                config[key] = int(text) if text.lstrip("-").isdigit() else text
-        return services.rollout_start(
-            target=found,
-            image=given.get("image", "").strip(),
-            config=config,
-            note=given.get("note", "").strip(),
-            requested_by=actor(request),
-        )[1]
+        asked = release_asked(request.POST, context)
+        return services.rollout_start(target=found, requested_by=actor(request), **asked)[1]
 
-    return _run(
-        request, "_roll_out.html", context, act, ("image", "config.workers", "config.threads", "release")
-    )
+    return _run(request, "_roll_out.html", context, act, FIELDS)
 
 
 @page("target.rollback")

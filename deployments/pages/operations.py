@@ -13,6 +13,7 @@ from controlplane.errors import ProblemError
 from controlplane.pages.access import actor, page
 from controlplane.pages.lookup import row_or_404
 from controlplane.pages.paging import paginate
+from deployments.fleets.models import FleetRollout
 from deployments.models import Rollout
 from deployments.pages import selectors
 from worker.handlers import registered
@@ -88,6 +89,7 @@ def operation_context(operation: Operation) -> dict:
         "steps": steps_of(operation, events),
         "elapsed": (end - (operation.started_at or operation.created_at)).total_seconds(),
         "rollout": rollout,
+        "fleet_rollout": FleetRollout.objects.filter(operation=operation.pk).first(),
         "queued_behind": queued_behind and selectors.named(queued_behind),
         "retries": list(operation.retries.order_by("pk")),
         "can_retry": operation.status in (Status.FAILED, Status.CANCELLED) and handler is not None,

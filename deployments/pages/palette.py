@@ -11,6 +11,7 @@ from worker.models import Operation
 PAGES = [
     ("Overview", "/", "overview", None),
     ("Targets", "/targets/", "target", None),
+    ("Fleets", "/fleets/", "layers", None),
     ("Operations", "/operations/", "operation", None),
     ("New target", "/new-target/", "plus", "target.create"),
     ("Members", "/settings/members/", "users", "member.update"),

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from django.db.models import Count, Max, Q
 
+from deployments.fleets.models import Fleet
 from deployments.health import health_strips
 from deployments.metrics import latest_for
 from deployments.models import (
@@ -197,8 +198,8 @@ def attention(project, targets) -> list[Attention]:
 
 
 def _failed_operations(project, targets):
-    """Each target's newest operation when it failed and the target's own state does not tell it already."""
-    told = Q(subject__in=[])
+    """The newest operation of each target and fleet when it failed and the target's own state is silent."""
+    told = Q(subject__in=[fleet.subject for fleet in Fleet.objects.filter(project=project)])
     for target in targets:
         if target.status not in (TargetStatus.FAILED, TargetStatus.DESTROYED):
             told |= Q(subject=target.subject) | Q(subject__startswith=f"{target.subject}/")
@@ -213,10 +214,11 @@ def _failed_operations(project, targets):
         wanted |= Q(subject=row["subject"], created_at=row["newest"])
     failed = Operation.objects.filter(wanted, status=Status.FAILED)
     for operation in with_targets(failed):
+        of = f" {operation.preposition} {operation.target}" if operation.target else ""
         yield Attention(
             "failing",
             "cross",
-            f"{operation.label} {operation.preposition} {operation.target or operation.subject} failed",
+            f"{operation.label}{of} failed",
             operation.error,
             f"/operations/{operation.pk}/",
             "Open operation",

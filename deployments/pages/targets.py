@@ -26,6 +26,7 @@ TABS = [
     ("logs", "Logs", "logs/"),
     ("metrics", "Metrics", "metrics/"),
     ("data", "Data", "data/"),
+    ("backups", "Backups", "backups/"),
     ("infrastructure", "Infrastructure", "infrastructure/"),
     ("settings", "Settings", "settings/"),
 ]

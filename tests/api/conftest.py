@@ -5,10 +5,14 @@ from dataclasses import dataclass
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from controlplane import actors, throttle
 from controlplane.models import Membership, Project, Role, User
 from controlplane.services import api_key_create
+from deployments.backups.models import Backup, BackupStatus, Restore
+from deployments.fleets.models import Fleet, FleetRollout
+from deployments.fleets.services import fleet_create, fleet_rollout_start
 from deployments.models import Plan, Release, Replica, ReplicaStatus, Rollout, Target, TargetStatus
 from worker.handlers import OperationHandler, operation
 from worker.outcomes import Done, Outcome
@@ -162,6 +166,22 @@ def make_replica(target, port: int, status: str = ReplicaStatus.READY, **values)
     return Replica.objects.create(target=target, release=target.release, status=status, port=port, **values)
 
 
+def make_backup(target, **values) -> Backup:
+    now = timezone.now()
+    values = {
+        "status": BackupStatus.PROVEN,
+        "place": f"/nowhere/{target.pk}/x.dump",
+        "stored": True,
+        "at": now,
+        "proven_at": now,
+        "size_bytes": 4096,
+        "collections": [{"name": "docs", "points": 10, "checksum": "0" * 16, "recall": 1.0}],
+        "proof": {"collections": 1, "points": 10, "queries": 10, "recall": 1.0},
+        "created_by": "test",
+    } | values
+    return Backup.objects.create(target=target, **values)
+
+
 @dataclass
 class World:
     """One of everything."""
@@ -173,12 +193,18 @@ class World:
     plan: Plan
     rollout: Rollout
     operation: object
+    backup: Backup
+    restore: Restore
+    fleet: Fleet
+    fleet_rollout: FleetRollout
 
 
 @pytest.fixture
 def world(project):
     release = make_release(project)
     target = make_target(project, release=release)
+    fleet = fleet_create(project=project, name="all", members=[{"target": "alpha"}], created_by="test")
+    fleet_rollout, _ = fleet_rollout_start(fleet=fleet, release=release, requested_by="test")
     submitted = operation_submit(project=project, kind="sample.api", subject="thing:1", created_by="key:x")
     return World(
         project,
@@ -188,4 +214,8 @@ def world(project):
         Plan.objects.create(target=target, spec={}, digest="0" * 64, created_by="test"),
         Rollout.objects.create(target=target, release=release, created_by="test", operation=""),
         submitted,
+        backup := make_backup(target),
+        Restore.objects.create(target=target, backup=backup, mode="scratch", created_by="test"),
+        fleet,
+        fleet_rollout,
     )

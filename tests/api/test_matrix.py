@@ -14,6 +14,16 @@ pytestmark = pytest.mark.django_db
 ROLES = ("viewer", "operator", "admin")
 VIEW, OPERATE, ADMIN = ROLES
 
+KUBECONFIG = json.dumps(
+    {
+        "kind": "Config",
+        "current-context": "a",
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:9"}}],
+        "users": [{"name": "a", "user": {"token": "t"}}],
+    }
+)
+
 # (method, address): (least role or None for everybody, body). {} is filled from the world.
 ROWS = {
     ("POST", "tokens"): (None, {"username": "x", "password": "y"}),
@@ -36,6 +46,15 @@ ROWS = {
     ("POST", "operations/{operation.pk}/retry"): (OPERATE, None),
     ("GET", "providers"): (VIEW, None),
     ("GET", "providers/local"): (VIEW, None),
+    ("GET", "accounts"): (VIEW, None),
+    ("POST", "accounts"): (
+        ADMIN,
+        {"name": "other", "provider": "kubernetes", "credentials": {"kubeconfig": KUBECONFIG}},
+    ),
+    ("GET", "accounts/{account}"): (VIEW, None),
+    ("PATCH", "accounts/{account}"): (ADMIN, {"name": "renamed"}),
+    ("DELETE", "accounts/{account}"): (ADMIN, None),
+    ("POST", "accounts/{account}/check"): (OPERATE, None),
     ("GET", "targets"): (VIEW, None),
     ("POST", "targets"): (OPERATE, {"name": "beta", "provider": "local"}),
     ("GET", "targets/{target.name}"): (VIEW, None),
@@ -62,11 +81,33 @@ ROWS = {
         OPERATE,
         {"collection": "docs", "job": "index.build"},
     ),
+    ("POST", "targets/{target.name}/backup"): (OPERATE, {}),
+    ("GET", "targets/{target.name}/backups"): (VIEW, None),
+    ("GET", "targets/{target.name}/backup-schedule"): (VIEW, None),
+    ("PUT", "targets/{target.name}/backup-schedule"): (OPERATE, {"cron": "0 3 * * *"}),
+    ("POST", "targets/{target.name}/restore"): (OPERATE, {"backup": "{backup.pk}"}),
+    ("GET", "targets/{target.name}/restores"): (VIEW, None),
+    ("GET", "backups/{backup.pk}"): (VIEW, None),
+    ("DELETE", "backups/{backup.pk}"): (ADMIN, None),
+    ("GET", "restores/{restore.pk}"): (VIEW, None),
+    ("POST", "restores/{restore.pk}/confirm"): (ADMIN, None),
+    ("POST", "restores/{restore.pk}/undo"): (ADMIN, {"confirm": "alpha"}),
     ("GET", "targets/{target.name}/replicas"): (VIEW, None),
     ("GET", "targets/{target.name}/events"): (VIEW, None),
     ("GET", "targets/{target.name}/health"): (VIEW, None),
     ("GET", "targets/{target.name}/metrics"): (VIEW, None),
     ("GET", "targets/{target.name}/logs"): (VIEW, None),
+    ("GET", "fleets"): (VIEW, None),
+    ("POST", "fleets"): (OPERATE, {"name": "world"}),
+    ("GET", "fleets/{fleet.name}"): (VIEW, None),
+    ("PATCH", "fleets/{fleet.name}"): (OPERATE, {"members": [{"target": "alpha", "role": "secondary"}]}),
+    ("DELETE", "fleets/{fleet.name}"): (OPERATE, None),
+    ("GET", "fleets/{fleet.name}/rollouts"): (VIEW, None),
+    ("POST", "fleets/{fleet.name}/rollouts"): (OPERATE, {"release": "v1", "max_parallel": 2}),
+    ("GET", "fleet-rollouts/{fleet_rollout.pk}"): (VIEW, None),
+    ("POST", "fleet-rollouts/{fleet_rollout.pk}/abort"): (OPERATE, None),
+    ("POST", "fleet-rollouts/{fleet_rollout.pk}/pause"): (OPERATE, None),
+    ("POST", "fleet-rollouts/{fleet_rollout.pk}/resume"): (OPERATE, None),
     ("GET", "costs/imports"): (VIEW, None),
     ("POST", "costs/imports"): (OPERATE, None),
     ("GET", "costs/imports/{cost_import}"): (VIEW, None),
@@ -125,8 +166,10 @@ SHARED = {
     "operations",
     "providers",
     "providers/local",
+    "accounts",
     "targets",
     "releases",
+    "fleets",
     "costs/exchange-rates",
     "costs/prices",
     "costs/node-prices",
@@ -143,10 +186,15 @@ ADDRESS_OF = {
     "api_key": "{api_key}",
     "operation": "{operation.pk}",
     "provider": "local",
+    "account": "{account}",
     "target": "{target.name}",
     "plan": "{plan.pk}",
     "release": "v1",
     "rollout": "{rollout.pk}",
+    "backup": "{backup.pk}",
+    "restore": "{restore.pk}",
+    "fleet": "{fleet.name}",
+    "fleet_rollout": "{fleet_rollout.pk}",
     "rate": "{rate}",
     "node_price": "{node_price}",
     "estimate": "{estimate}",
@@ -207,6 +255,8 @@ def filled(address, world, user):
     world_values |= {name: row.pk for name, row in planned.items()}
     source = world.project.cost_sources.create(name="bill", kind="upload", created_by="test")
     world_values["cost_import"] = source.imports.create(created_by="test").pk
+    account = project.accounts.create(name="spare", provider="kubernetes", created_by="x")
+    world_values["account"] = account.pk
     return address.format(**world_values)
 
 
@@ -231,6 +281,8 @@ def test_the_rows_agree_with_the_table():
 def test_who_may_do_what(method, address, role, world, user, key_of, stranger):
     least, body = ROWS[method, address]
     path = filled(address, world, user)
+    if body and "backup" in body:
+        body = {"backup": world.backup.pk}
     if role == "anonymous":
         api = Api()
     elif role == "bad key":

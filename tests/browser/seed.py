@@ -52,10 +52,12 @@ def main(history: bool = True) -> dict:
     for target in Target.objects.all():
         if target.status != "ready":
             raise RuntimeError(f"{target.name} is {target.status}: {target.status_reason}")
-    facts = {"target": main_target.name, "collection": "articles"}
+    facts = {"target": main_target.name, "second": second.name, "collection": "articles"}
     facts |= _data(main_target, history)
+    facts |= _backups(main_target)
     facts |= _rollouts(main_target, second)
     facts |= _pending(project)
+    facts |= _fleet(project)
     if history:
         from tests.browser.history import write_history
 
@@ -193,6 +195,15 @@ def _measure_recall(api, collection: str) -> None:
         time.sleep(0.2)
 
 
+def _backups(target) -> dict:
+    """A backup that is being made while the rest is seeded, and a schedule."""
+    from deployments.backups.services import backup_start, schedule_set
+
+    backup, _ = backup_start(target=target, requested_by="user:ada")
+    schedule_set(target=target, cron="0 3 * * *", timezone="Europe/Paris", requested_by="user:ada")
+    return {"backup": backup.pk}
+
+
 def _rollouts(target, second) -> dict:
     """A rollout that works, one that rolls back by itself, and a restart that is seen running."""
     from deployments.services import rollout_start, target_scale
@@ -234,6 +245,22 @@ def _pending(project) -> dict:
         created_by="user:grace",
     )
     return {"pending": target.name, "plan": plan.pk}
+
+
+def _fleet(project) -> dict:
+    """Three targets, and a rollout over them that finds one already there and one that cannot take it."""
+    from deployments.fleets.services import fleet_create, fleet_rollout_start
+    from deployments.models import Target
+
+    members = [{"target": name} for name in ("docs-search", "catalog", "staging")]
+    fleet = fleet_create(project=project, name="search", members=members, created_by="user:ada")
+    rollout, _ = fleet_rollout_start(
+        fleet=fleet,
+        release=Target.objects.get(name="docs-search").release,
+        requested_by="user:grace",
+    )
+    wait_all()
+    return {"fleet": fleet.name, "fleet_rollout": rollout.pk}
 
 
 def make_busy(name: str = "docs-search") -> dict:

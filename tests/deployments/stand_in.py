@@ -1,7 +1,8 @@
 """A stand-in for `manage.py api` with the same contract, for tests of what runs it. Standard library only.
 
 STAND_IN chooses how it fails: exit (at once), unready (503 for ever), slow (listens after 2 s), stubborn
-(ignores SIGTERM), port (says its port is taken, exit code 76).
+(ignores SIGTERM), port (says its port is taken, exit code 76). With STAND_IN_AT only where the database's URL
+holds that text.
 """
 
 import fcntl
@@ -15,6 +16,8 @@ from pathlib import Path
 
 folder = Path(os.environ["AINDUS_REPLICA_DIR"])
 mode = os.environ.get("STAND_IN", "")
+if os.environ.get("STAND_IN_AT", "") not in Path(os.environ["DATABASE_URL_FILE"]).read_text():
+    mode = ""
 
 
 def log(message, level="INFO"):

@@ -110,6 +110,8 @@ def test_kubectl_works_with_the_cluster(cluster, kubectl):
     misspelt["spec"]["replica"] = 3
     assert 'unknown field "spec.replica"' in kubectl("apply", "-f", "-", given=misspelt, fails=True)
     assert "FIELDS" in kubectl("explain", "deployment.spec.strategy")
+    assert kubectl("auth", "can-i", "create", "deployments").strip() == "yes"
+    assert "kubernetes-admin" in kubectl("auth", "whoami")
     route = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "api"}}
     assert "serverside-applied" in kubectl(
         "apply", "--server-side", "-f", "-", given={**route, "spec": {"hostnames": ["a.example"]}}

@@ -154,11 +154,11 @@ def test_places_are_given_back(client, collection, monkeypatch):
 
 def test_a_database_that_goes_away_is_told_at_the_end(client, collection, monkeypatch):
     from controlplane.errors import UnavailableError
-    from vectors import points
+    from vectors import upserts
 
     name = collection(3)
     calls = []
-    upsert = points.points_upsert
+    upsert = upserts.points_upsert
 
     def fail_later(*arguments, **options):
         calls.append(1)
@@ -166,7 +166,7 @@ def test_a_database_that_goes_away_is_told_at_the_end(client, collection, monkey
             raise UnavailableError(retry_after_seconds=1)
         return upsert(*arguments, **options)
 
-    monkeypatch.setattr(points, "points_upsert", fail_later)
+    monkeypatch.setattr(upserts, "points_upsert", fail_later)
     raw = lines([GOOD | {"id": str(at)} for at in range(10)])
     results, summary = load(client, name, raw, "?batch=3")
     assert sorted(results) == [1, 2, 3, 4, 5, 6]

@@ -22,9 +22,9 @@ VIEWER, OPERATOR, ADMIN = "viewer", "operator", "admin"
 class Request:
     """What a call is given: the body is read by it alone, after the caller's role is known to do."""
 
-    __slots__ = ("body", "method", "path", "principal", "query", "read")
+    __slots__ = ("body", "incoming", "method", "path", "principal", "query", "read")
 
-    def __init__(self, method: str, path: str, query: str, body: bytes, principal, read=None):
+    def __init__(self, method: str, path: str, query: str, body: bytes, principal, read=None, incoming=None):
         self.method = method
         self.path = path
         self.query = query
@@ -32,6 +32,8 @@ class Request:
         self.principal = principal
         # read(size) of a body that is taken as it comes; then `body` is empty.
         self.read = read
+        # read(size) of a large body of JSON; then `body` is empty.
+        self.incoming = incoming
 
     def parameters(self, *names: str) -> dict[str, str]:
         """The query string's parameters; InvalidError for others than `names`."""
@@ -62,6 +64,8 @@ class Route(NamedTuple):
     call: object
     # Words of media types whose bodies it reads as they come.
     takes: tuple[str, ...] = ()
+    # Whether it decodes large bodies of JSON while they come.
+    gradual: bool = False
     # A short way, tried first: quick(argument, body) is the JSON of the answer, or None for the long way.
     quick: object = None
 

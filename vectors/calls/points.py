@@ -8,9 +8,11 @@ from django.conf import settings
 
 from controlplane.errors import InvalidError, NotFoundError
 from vectors import (
+    batches,
     bodies,
     collections,
     database,
+    gradual,
     namespaces,
     narrowing,
     plain,
@@ -19,6 +21,7 @@ from vectors import (
     search,
     streams,
     updates,
+    upserts,
 )
 from vectors.calls.base import (
     NDJSON,
@@ -40,7 +43,11 @@ from vectors.clauses import Ids
 def points_upsert(request: Request, name: str) -> Response:
     if request.read is not None:
         return points_stream(request, name)
-    body = bodies.decode(bodies.Upsert, request.body)
+    if request.incoming is not None:
+        dimension = collections.collection_get(name).dimension
+        body = gradual.Receiver(request.incoming, dimension).receive()
+    else:
+        body = bodies.decode(bodies.Upsert, request.body)
     most = settings.VECTORS["max_batch_points"]
     if body.points is not None:
         for field in ("ids", "vectors_b64", "contents", "metadata"):
@@ -56,10 +63,10 @@ def points_upsert(request: Request, name: str) -> Response:
     no_nul(body.namespace, "namespace")
 
     def work(collection):
-        make = points.batch_from_points if body.points is not None else points.batch_from_block
+        make = batches.batch_from_points if body.points is not None else batches.batch_from_block
         batch = make(body.points if body.points is not None else body, collection.dimension, collection.form)
         return database.pool().call(
-            lambda connection: points.points_upsert(
+            lambda connection: upserts.points_upsert(
                 connection, collection, namespace=body.namespace, batch=batch
             )
         )
@@ -243,7 +250,7 @@ def points_scroll(request: Request, name: str) -> Response:
 
 ROUTES = {
     ("collections", "{}", "points"): {
-        "POST": Route("upsert", OPERATOR, points_upsert, takes=("ndjson",)),
+        "POST": Route("upsert", OPERATOR, points_upsert, takes=("ndjson",), gradual=True),
     },
     ("collections", "{}", "query"): {"POST": Route("query", VIEWER, points_query, quick=plain.answered)},
     ("collections", "{}", "recommend"): {"POST": Route("recommend", VIEWER, points_recommend)},

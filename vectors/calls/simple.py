@@ -7,7 +7,7 @@ from django.conf import settings
 
 from controlplane import ids
 from controlplane.errors import ConflictError, InvalidError, NotFoundError
-from vectors import bodies, collections, database, points, search, vectors
+from vectors import batches, bodies, collections, database, points, search, upserts, vectors
 from vectors.calls.base import OPERATOR, PREFIX, VIEWER, Request, Response, Route, answer, on_points
 
 DEFAULT = "default"
@@ -22,7 +22,7 @@ def simple_add(request: Request) -> Response:
     if not collections.collection_exists(DEFAULT):
         # Judged in full before the first use makes the collection.
         check_dimension(body.embedding, len(body.embedding) or DEFAULT_DIMENSION)
-        wrong = points.fault(simple_batch(point, len(body.embedding)), [0], "cosine")
+        wrong = batches.fault(simple_batch(point, len(body.embedding)), [0], "cosine")
         if wrong is not None:
             raise wrong
         with contextlib.suppress(ConflictError):
@@ -32,7 +32,7 @@ def simple_add(request: Request) -> Response:
         check_dimension(body.embedding, collection.dimension)
         batch = simple_batch(point, collection.dimension, collection.form)
         return database.pool().call(
-            lambda connection: points.points_upsert(connection, collection, namespace="", batch=batch)
+            lambda connection: upserts.points_upsert(connection, collection, namespace="", batch=batch)
         )
 
     collections.working_on(DEFAULT, work)
@@ -60,14 +60,14 @@ def check_dimension(embedding: list[float], dimension: int) -> None:
 def simple_batch(point, dimension: int, form=vectors):
     """A batch of one point whose parts are called as upstream calls them."""
     form.pack(point.vector, dimension, "embedding")
-    batch = points.batch_from_points([point], dimension, form)
+    batch = batches.batch_from_points([point], dimension, form)
     batch.places = lambda at: {
         "vector": "embedding",
         "metadata": "metadata",
         "content": "content",
         "id": "id",
     }
-    points.prepared(batch)
+    batches.check(batch)
     return batch
 
 

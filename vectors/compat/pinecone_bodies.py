@@ -16,7 +16,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename="cam
 
 
 class Vector(Body):
-    """A record; read by `points.batch_from_points`, hence the names."""
+    """A record; read by `batches.batch_from_points`, hence the names."""
 
     vector_b64: ClassVar[None] = None
     content: ClassVar[None] = None

@@ -11,6 +11,7 @@ from django.conf import settings
 
 from controlplane.errors import InvalidError, NotFoundError
 from vectors import (
+    batches,
     bodies,
     clauses,
     collections,
@@ -20,6 +21,7 @@ from vectors import (
     points,
     search,
     updates,
+    upserts,
 )
 from vectors.calls.base import OPERATOR, Response, answer, no_nul, on_points, within_batch
 from vectors.clauses import Ids
@@ -96,9 +98,9 @@ def vectors_upsert(request: Request, name: str) -> Response:
 
     def work(collection):
         try:
-            batch = points.batch_from_points(body.vectors, collection.dimension, collection.form)
+            batch = batches.batch_from_points(body.vectors, collection.dimension, collection.form)
             return database.pool().call(
-                lambda connection: points.points_upsert(
+                lambda connection: upserts.points_upsert(
                     connection, collection, namespace=namespace, batch=batch
                 )
             )

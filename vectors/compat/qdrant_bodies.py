@@ -19,7 +19,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
 
 
 class Stored:
-    """What `points.batch_from_points` reads of a point."""
+    """What `batches.batch_from_points` reads of a point."""
 
     __slots__ = ("content", "id", "metadata", "vector", "vector_b64")
 

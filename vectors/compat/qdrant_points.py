@@ -5,7 +5,18 @@ import orjson
 from django.conf import settings
 
 from controlplane.errors import InvalidError, NotFoundError
-from vectors import bodies, clauses, collections, database, narrowing, points, search, updates
+from vectors import (
+    batches,
+    bodies,
+    clauses,
+    collections,
+    database,
+    narrowing,
+    points,
+    search,
+    updates,
+    upserts,
+)
 from vectors.calls.base import OPERATOR, on_points, within_batch
 from vectors.clauses import Clause, IdRange, Ids
 from vectors.compat import qdrant_bodies as shapes
@@ -138,9 +149,9 @@ def upsert(name: str, body: shapes.Upsert) -> dict:
 
     def work(collection):
         try:
-            batch = points.batch_from_points(found, collection.dimension, collection.form)
+            batch = batches.batch_from_points(found, collection.dimension, collection.form)
             return database.pool().call(
-                lambda connection: points.points_upsert(
+                lambda connection: upserts.points_upsert(
                     connection, collection, namespace=NAMESPACE, batch=batch
                 )
             )

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from controlplane.errors import InvalidError, ProblemError
-from vectors import points
+from vectors import batches
+from vectors.batches import Batch
 from vectors.collections import Collection
 
 # One chunk is one transaction: what a runner that dies does again, and how long a row is locked.
@@ -52,10 +53,10 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
-def batch_of(rows: list[Row]) -> points.Batch:
-    return points.Batch(
+def batch_of(rows: list[Row]) -> Batch:
+    return Batch(
         ids=[row.id for row in rows],
-        packed=[row.packed for row in rows],
+        vectors=[row.packed for row in rows],
         contents=[row.content for row in rows],
         metadata=[row.metadata for row in rows],
         places=lambda _: PLACES,
@@ -66,7 +67,7 @@ def fault(collection: Collection, row: Row) -> InvalidError | None:
     """What the database would refuse of a row, as far as it can be told without it."""
     batch = batch_of([row])
     try:
-        points.prepared(batch)
-        return points.fault(batch, [0], collection.metric, collection.half)
+        batches.check(batch)
+        return batches.fault(batch, [0], collection.metric, collection.half)
     except InvalidError as error:
         return error

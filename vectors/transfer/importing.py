@@ -12,7 +12,7 @@ from psycopg import errors as pg_errors
 
 from controlplane import ids
 from controlplane.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
-from vectors import collections, database, points
+from vectors import collections, database, upserts
 from vectors.collections import Collection
 from vectors.jobs import records
 from vectors.jobs.work import CancelledError, FailedError, Work
@@ -181,7 +181,7 @@ class Importer:
             # Of equal ids the last is written; the others are judged by themselves.
             rows, wrong = judged(collection, rows, lambda row: last[row.id] != row.line)
         try:
-            points.points_upsert(self.connection, collection, namespace=namespace, batch=batch_of(rows))
+            upserts.points_upsert(self.connection, collection, namespace=namespace, batch=batch_of(rows))
             return rows, wrong
         except InvalidError as refused:
             if len(rows) == 1:

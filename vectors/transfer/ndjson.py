@@ -11,7 +11,7 @@ import msgspec
 import orjson
 
 from controlplane.errors import InvalidError, ProblemError
-from vectors import bodies, points, vectors
+from vectors import batches, bodies, vectors
 from vectors.streams import LINE_BYTES_MOST, Line, lines_of
 from vectors.transfer.chunks import CHUNK_BYTES, CHUNK_ROWS, Chunk, Row, problem_of
 
@@ -93,15 +93,16 @@ class Reader:
 
     def add(self, made: Chunk, found: list[tuple[int, Line]]) -> None:
         """Rows of lines, all or, with an InvalidError, none."""
-        batch = points.batch_from_points([point for _, point in found], self.dimension, self.form)
-        made.rows += [
+        batch = batches.batch_from_points([point for _, point in found], self.dimension, self.form)
+        rows = [
             Row(
                 line,
                 self.namespace if point.namespace is None else point.namespace,
-                *(point.id, packed, point.content, metadata),
+                *(point.id, batch.packed(at), point.content, batch.metadata[at]),
             )
-            for (line, point), packed, metadata in zip(found, batch.packed, batch.metadata, strict=True)
+            for at, (line, point) in enumerate(found)
         ]
+        made.rows += rows
 
 
 def line_of(row: tuple, how: str, form=vectors) -> bytes:

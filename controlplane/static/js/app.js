@@ -181,7 +181,13 @@
       const row = $(add.dataset.addRow).content.cloneNode(true);
       const list = $(add.dataset.into);
       list.append(row);
-      $("input", list.lastElementChild).focus();
+      $("input, select", list.lastElementChild).focus();
+    }
+    const up = event.target.closest("[data-row-up]");
+    if (up) {
+      const row = up.closest("[data-row]");
+      if (row.previousElementSibling) row.previousElementSibling.before(row);
+      up.focus();
     }
     const remove = event.target.closest("[data-remove-row]");
     if (remove) remove.closest("[data-row]").remove();
@@ -234,7 +240,15 @@
 
   /* Keys. */
   let before = "", beforeAt = 0;
-  const places = { c: "/costs/", o: "/operations/", t: "/targets/", h: "/", s: "/settings/appearance/", n: "/new-target/" };
+  const places = {
+    c: "/costs/",
+    f: "/fleets/",
+    h: "/",
+    n: "/new-target/",
+    o: "/operations/",
+    s: "/settings/appearance/",
+    t: "/targets/",
+  };
   document.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
       event.preventDefault();
