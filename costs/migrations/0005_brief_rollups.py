@@ -12,5 +12,5 @@ BACKWARD = "DROP TABLE costs_brief_monthly; DROP TABLE costs_brief_daily;"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("costs", "0003_planning")]
+    dependencies = [("costs", "0004_recommendation_refused")]
     operations = [migrations.RunSQL(FORWARD, BACKWARD)]

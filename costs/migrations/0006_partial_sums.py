@@ -10,5 +10,5 @@ BACKWARD = "DROP TABLE costs_partial;"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("costs", "0004_brief_rollups")]
+    dependencies = [("costs", "0005_brief_rollups")]
     operations = [migrations.RunSQL(FORWARD, BACKWARD)]
