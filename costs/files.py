@@ -13,6 +13,7 @@ from controlplane.errors import InvalidError, TooLargeError
 from costs.models import CostFile, CostFilePart, CostImport, FileFormat
 
 PART_BYTES = 4 * 2**20
+PARTS = CostFilePart._meta.db_table
 GZIP_MAGIC, PARQUET_MAGIC = b"\x1f\x8b", b"PAR1"
 
 
@@ -55,7 +56,12 @@ def file_receive(
                 made = CostFile.objects.create(
                     cost_import=cost_import, name=name, format=format_of(name, part[:4096])
                 )
-            CostFilePart.objects.create(file=made, number=number, data=part)
+            with (
+                connection.cursor() as cursor,
+                cursor.copy(f"COPY {PARTS} (file_id, number, data) FROM STDIN (FORMAT binary)") as copy,
+            ):
+                copy.set_types(["int8", "int4", "bytea"])
+                copy.write_row((made.pk, number, part))
             made.bytes, made.complete = size, len(part) < PART_BYTES
             made.save(update_fields=["bytes", "complete"])
         number += 1

@@ -12,8 +12,19 @@ _NOT_BY_TAG = ("RegionId", "SubAccountId", "ServiceCategory")
 
 
 def roll_up(load: CostLoad) -> None:
-    """Make a load's roll-ups anew, from the sums of its import's batches, or of its records without those."""
-    attributed, parameters = expressions(load.source.project)
+    """Make a load's roll-ups anew; see `roll_up_all`."""
+    roll_up_all([load])
+
+
+def roll_up_all(loads: list[CostLoad]) -> None:
+    """Make the roll-ups of loads of one project anew.
+
+    From the sums of their imports' batches, or of their records where those sums are gone.
+    """
+    if not loads:
+        return
+    numbers = [load.pk for load in loads]
+    attributed, parameters = expressions(loads[0].source.project)
     sums = ", ".join(f'trim_scale(sum("{name}"))' for name in COSTS)
     keys = ["load_id", "day", *(f'"{name}"' for name in DIMENSIONS), *ATTRIBUTION]
     columns = ", ".join([*keys, quoted(COSTS), "records"])
@@ -24,14 +35,17 @@ def roll_up(load: CostLoad) -> None:
     grouped = ", ".join(keys)
     with transaction.atomic(), connection.cursor() as cursor:
         for name in ROLLUPS:
-            cursor.execute(f"DELETE FROM {name} WHERE load_id = %s", [load.pk])
-        cursor.execute("SELECT 1 FROM costs_partial WHERE load_id = %s LIMIT 1", [load.pk])
-        if not cursor.fetchone():
-            _sum_records(cursor, load)
+            cursor.execute(f"DELETE FROM {name} WHERE load_id = ANY(%s)", [numbers])
+        cursor.execute("SELECT DISTINCT load_id FROM costs_partial WHERE load_id = ANY(%s)", [numbers])
+        summed = {number for (number,) in cursor.fetchall()}
+        for load in loads:
+            if load.pk not in summed:
+                _sum_records(cursor, load)
         cursor.execute(
             f"CREATE TEMPORARY TABLE costs_grouped AS SELECT load_id, day, {dimensions}, {attribution},"
-            f' r."Tags" AS tags, {quoted(COSTS)}, records FROM costs_partial r WHERE load_id = %(load)s',
-            parameters | {"load": load.pk},
+            f' r."Tags" AS tags, {quoted(COSTS)}, records FROM costs_partial r'
+            " WHERE load_id = ANY(%(loads)s)",
+            parameters | {"loads": numbers},
         )
         cursor.execute(
             f"INSERT INTO costs_daily ({columns}) SELECT {grouped}, {sums}, sum(records)"
@@ -48,9 +62,9 @@ def roll_up(load: CostLoad) -> None:
                 selected = selected.replace("day", "date_trunc('month', day)::date", 1)
             cursor.execute(
                 f"INSERT INTO {name} ({', '.join(columns_of)}, {quoted(COSTS)}, records)"
-                f" SELECT {selected}, {sums}, sum(records) FROM {source} WHERE load_id = %s"
+                f" SELECT {selected}, {sums}, sum(records) FROM {source} WHERE load_id = ANY(%s)"
                 f" GROUP BY {selected}",
-                [load.pk],
+                [numbers],
             )
         cursor.execute(
             f"INSERT INTO costs_tag (key, value, {columns})"
@@ -61,7 +75,7 @@ def roll_up(load: CostLoad) -> None:
             f" GROUP BY tag.key, tag.value, load_id, day, {kept}, {', '.join(ATTRIBUTION)}"
         )
         cursor.execute("DROP TABLE costs_grouped")
-        cursor.execute("DELETE FROM costs_partial WHERE load_id = %s", [load.pk])
+        cursor.execute("DELETE FROM costs_partial WHERE load_id = ANY(%s)", [numbers])
 
 
 def _sum_records(cursor, load: CostLoad) -> None:
@@ -74,3 +88,18 @@ def _sum_records(cursor, load: CostLoad) -> None:
         f" {summed}, count(*)"
         f" FROM {load_name(load.pk)} GROUP BY 1, 2, {keys}"
     )
+
+
+def totals_of(load_ids: list[int]) -> list[dict]:
+    """What loads add up to: [{provider, currency, rows, each cost as exact text}]."""
+    sums = ", ".join(f'sum("{name}")::text' for name in COSTS)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f'SELECT "ProviderName", "BillingCurrency", sum(records)::bigint, {sums} FROM costs_brief_daily'
+            " WHERE load_id = ANY(%s) GROUP BY 1, 2 ORDER BY 1, 2",
+            [load_ids],
+        )
+        return [
+            {"provider": provider, "currency": currency, "rows": count} | dict(zip(COSTS, costs, strict=True))
+            for provider, currency, count, *costs in cursor.fetchall()
+        ]

@@ -2,8 +2,7 @@
 
 from django.urls import path
 
-from costs.pages import budgets, estimates, imports, overview, rates
-from costs.pages import budgets, estimates, overview, rates, recommendations
+from costs.pages import budgets, estimates, imports, overview, rates, recommendations
 
 urlpatterns = [
     path("", overview.overview, name="costs"),
