@@ -311,6 +311,7 @@ else:
             "RevisionRole": "deployments.api.observed.REVISION_ROLES",
             "OperationStatus": "worker.models.Status",
             "TargetStatus": "deployments.models.TargetStatus",
+            "AccountStatus": "deployments.models.AccountStatus",
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
@@ -353,6 +354,12 @@ else:
         "AINDUS_WORKER_QUEUES", "operations,maintenance", doc="Queues this worker takes work from."
     )
 
+    PROBE_PORT = env.integer(
+        "AINDUS_PROBE_PORT",
+        0,
+        most=65535,
+        doc="Port of a role's own /health, /ready and /metrics, for what watches it from beside; 0: none.",
+    )
     METRICS_NETWORKS = env.words(
         "AINDUS_METRICS_NETWORKS",
         "127.0.0.0/8,::1/128",
@@ -370,6 +377,11 @@ else:
     # What `manage.py up --check` runs; see deployments/first_light/installation.py for its arguments.
     CHECK_COMMAND = "deployments.first_light.installation.run"
 
+    IN_CLUSTER_ACCESS = env.boolean(
+        "AINDUS_IN_CLUSTER_ACCESS",
+        False,
+        doc="Let accounts use the service account of the control plane's own pod.",
+    )
     BACKUP_URLS = env.words(
         "AINDUS_BACKUP_URLS",
         doc="What URLs of backups may start with, such as s3://bucket/a/; none by default.",
@@ -386,6 +398,20 @@ else:
         least=2,
         most=3600,
         doc="How long a new replica may take to become ready before its release is taken back.",
+    )
+    WORKLOAD_READY_SECONDS = env.integer(
+        "AINDUS_WORKLOAD_READY_SECONDS",
+        600,
+        least=5,
+        most=86_400,
+        doc="How long a cluster's pods may make no progress before their release is taken back.",
+    )
+    WORKLOAD_UNSCHEDULABLE_SECONDS = env.integer(
+        "AINDUS_WORKLOAD_UNSCHEDULABLE_SECONDS",
+        120,
+        least=1,
+        most=86_400,
+        doc="How long pods may wait for a node, which an autoscaler may be adding.",
     )
     REPLICA_STOP_SECONDS = env.integer(
         "AINDUS_REPLICA_STOP_SECONDS",

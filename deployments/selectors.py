@@ -7,6 +7,7 @@ from django.db.models import Count, Q, QuerySet
 from controlplane.models import Project
 from controlplane.selectors import by_id, by_id_or_name
 from deployments.models import (
+    Account,
     ClusterEvent,
     Health,
     HealthTransition,
@@ -28,7 +29,11 @@ RELEASE_NUMBER = re.compile(r"\Av(\d{1,9})\Z")
 def targets(project: Project) -> QuerySet[Target]:
     """The targets of a project with their releases and the count of replicas that are ready."""
     ready = Count("replicas", filter=Q(replicas__status=ReplicaStatus.READY))
-    return Target.objects.filter(project=project).select_related("release").annotate(ready_replicas=ready)
+    return (
+        Target.objects.filter(project=project)
+        .select_related("release", "account")
+        .annotate(ready_replicas=ready)
+    )
 
 
 def target_find(project: Project, reference: str) -> Target:
@@ -37,6 +42,17 @@ def target_find(project: Project, reference: str) -> Target:
     if not reference.startswith("tgt_"):
         rows = rows.exclude(status=TargetStatus.DESTROYED)
     return by_id_or_name(rows, "tgt", reference, what="target")
+
+
+def accounts(project: Project) -> QuerySet[Account]:
+    """The accounts of a project with how many targets use each."""
+    used = Count("targets", filter=~Q(targets__status=TargetStatus.DESTROYED))
+    return Account.objects.filter(project=project).annotate(used_by=used)
+
+
+def account_find(project: Project, reference: str) -> Account:
+    """An account by id or name; NotFoundError."""
+    return by_id_or_name(accounts(project), "acc", reference, what="account")
 
 
 def releases(project: Project) -> QuerySet[Release]:

@@ -2,11 +2,14 @@
 
 from django.urls import path
 
-from deployments.api import backups, collection_jobs, drift, fleets, observation, rollouts, targets
+from deployments.api import accounts, backups, collection_jobs, drift, fleets, observation, rollouts, targets
 
 urlpatterns = [
     path("providers", targets.ProvidersView.as_view()),
     path("providers/<str:provider>", targets.ProviderView.as_view()),
+    path("accounts", accounts.AccountsView.as_view()),
+    path("accounts/<str:account>", accounts.AccountView.as_view()),
+    path("accounts/<str:account>/check", accounts.AccountCheckView.as_view()),
     path("targets", targets.TargetsView.as_view()),
     path("targets/<str:target>", targets.TargetView.as_view()),
     path("targets/<str:target>/plans", targets.PlansView.as_view()),

@@ -3,6 +3,7 @@
 from django.urls import include, path, re_path
 
 from deployments.pages import (
+    accounts,
     actions,
     backups,
     collection,
@@ -58,6 +59,12 @@ urlpatterns = [
     path("targets/", targets.index, name="targets"),
     path("new-target/", new_target.new_target, name="new-target"),
     path("new-target/summary/", new_target.summary, name="new-target-summary"),
+    path("accounts/", accounts.index, name="accounts"),
+    path("accounts/new/", accounts.new, name="account-new"),
+    path("accounts/<str:account_id>/", accounts.account, name="account"),
+    path("accounts/<str:account_id>/change/", accounts.change, name="account-change"),
+    path("accounts/<str:account_id>/check/", accounts.check, name="account-check"),
+    path("accounts/<str:account_id>/delete/", accounts.delete, name="account-delete"),
     path("plans/<str:plan_id>/", new_target.plan, name="plan"),
     path("operations/", operations.index, name="operations"),
     path("operations/running/", operations.running, name="operations-running"),
@@ -66,6 +73,10 @@ urlpatterns = [
     path("operations/<str:operation_id>/cancel/", operations.cancel, name="operation-cancel"),
     path("operations/<str:operation_id>/retry/", operations.retry, name="operation-retry"),
     path("rollouts/<str:rollout_id>/", rollouts.rollout, name="rollout"),
+    *[
+        path(f"rollouts/<str:rollout_id>/{verb}/", rollouts.control, {"verb": verb}, name=f"rollout-{verb}")
+        for verb in rollouts.CONTROLS
+    ],
     path("fleets/", fleets.index, name="fleets"),
     path("new-fleet/", fleets.new, name="new-fleet"),
     path("fleets/<str:name>/", fleets.fleet, name="fleet"),

@@ -14,6 +14,16 @@ pytestmark = pytest.mark.django_db
 ROLES = ("viewer", "operator", "admin")
 VIEW, OPERATE, ADMIN = ROLES
 
+KUBECONFIG = json.dumps(
+    {
+        "kind": "Config",
+        "current-context": "a",
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:9"}}],
+        "users": [{"name": "a", "user": {"token": "t"}}],
+    }
+)
+
 # (method, address): (least role or None for everybody, body). {} is filled from the world.
 ROWS = {
     ("POST", "tokens"): (None, {"username": "x", "password": "y"}),
@@ -36,6 +46,15 @@ ROWS = {
     ("POST", "operations/{operation.pk}/retry"): (OPERATE, None),
     ("GET", "providers"): (VIEW, None),
     ("GET", "providers/local"): (VIEW, None),
+    ("GET", "accounts"): (VIEW, None),
+    ("POST", "accounts"): (
+        ADMIN,
+        {"name": "other", "provider": "kubernetes", "credentials": {"kubeconfig": KUBECONFIG}},
+    ),
+    ("GET", "accounts/{account}"): (VIEW, None),
+    ("PATCH", "accounts/{account}"): (ADMIN, {"name": "renamed"}),
+    ("DELETE", "accounts/{account}"): (ADMIN, None),
+    ("POST", "accounts/{account}/check"): (OPERATE, None),
     ("GET", "targets"): (VIEW, None),
     ("POST", "targets"): (OPERATE, {"name": "beta", "provider": "local"}),
     ("GET", "targets/{target.name}"): (VIEW, None),
@@ -146,6 +165,7 @@ SHARED = {
     "operations",
     "providers",
     "providers/local",
+    "accounts",
     "targets",
     "releases",
     "fleets",
@@ -163,6 +183,7 @@ ADDRESS_OF = {
     "api_key": "{api_key}",
     "operation": "{operation.pk}",
     "provider": "local",
+    "account": "{account}",
     "target": "{target.name}",
     "plan": "{plan.pk}",
     "release": "v1",
@@ -221,6 +242,8 @@ def filled(address, world, user):
     world_values |= {name: row.pk for name, row in planned.items()}
     source = world.project.cost_sources.create(name="bill", kind="upload", created_by="test")
     world_values["cost_import"] = source.imports.create(created_by="test").pk
+    account = project.accounts.create(name="spare", provider="kubernetes", created_by="x")
+    world_values["account"] = account.pk
     return address.format(**world_values)
 
 

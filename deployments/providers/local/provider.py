@@ -13,7 +13,9 @@ from deployments.providers.base import (
     ABSENT,
     FAILED,
     SUCCEEDED,
+    AcceptedCredentials,
     Change,
+    ClusterAccess,
     Drift,
     PlanResult,
     Problem,
@@ -44,6 +46,7 @@ class LocalProvider:
     label = "This machine"
     runtime = "processes"
     regions = ("local",)
+    credentials_schema = {}
     spec_schema = {
         "type": "object",
         "additionalProperties": False,
@@ -284,6 +287,18 @@ class LocalProvider:
         """Drop the database with everything in it, then the role."""
         self.client.drop(object_name(target.target_id))
         return {}
+
+    def cluster_access(self, target: TargetSpec) -> ClusterAccess:
+        """There is none."""
+        raise Invalid("This machine is no Kubernetes cluster.", remedy="Use a target of another provider.")
+
+    def accept_credentials(self, given: Mapping[str, Any]) -> AcceptedCredentials:
+        """None are needed, so none are taken."""
+        raise Invalid("This machine needs no account.", remedy="Make the target without one.")
+
+    def check_credentials(self, credentials: Secret) -> list[Problem]:
+        """Nothing to check."""
+        return []
 
 
 def _existing(path):
