@@ -12,8 +12,8 @@ def schema_of(shape: Any) -> dict[str, Any]:
 
     - `"string"`, `"integer"`, `"number"`, `"boolean"`, `"any"`, `"int-or-string"`; `"A|B"` are the allowed
       words; `"integer=1"` has a default.
-    - `{"name!": shape}` is an object whose `name` is required, `"...": True` lets it have more; `{"*": shape}`
-      is a map.
+    - `{"name!": shape}` is an object whose `name` is required, `"...": True` lets it have more;
+      `{"*": shape}` is a map.
     - `[shape]` is a list that is replaced whole; `("map", "key", shape)` one whose items have a key.
     """
     if isinstance(shape, str):
