@@ -19,6 +19,11 @@ ROLE_FOR: dict[str, Role] = {
     "operation.cancel": OPERATOR,
     "operation.retry": OPERATOR,
     "provider.read": VIEWER,
+    "account.read": VIEWER,
+    "account.create": ADMIN,
+    "account.update": ADMIN,
+    "account.delete": ADMIN,
+    "account.check": OPERATOR,
     "target.read": VIEWER,
     "target.create": OPERATOR,
     "target.update": OPERATOR,
@@ -28,6 +33,12 @@ ROLE_FOR: dict[str, Role] = {
     "target.restart": OPERATOR,
     "target.rollback": OPERATOR,
     "collection.job.start": OPERATOR,
+    "backup.read": VIEWER,
+    "backup.create": OPERATOR,
+    "backup.delete": ADMIN,
+    "backup.schedule": OPERATOR,
+    "target.restore": OPERATOR,
+    "target.restore_in_place": ADMIN,
     "fleet.read": VIEWER,
     "fleet.create": OPERATOR,
     "fleet.update": OPERATOR,
@@ -50,6 +61,8 @@ ROLE_FOR: dict[str, Role] = {
     "cost.channel.read": OPERATOR,
     "cost.channel.manage": ADMIN,
     "cost.channel.test": OPERATOR,
+    "cost.recommendation.search": OPERATOR,
+    "cost.recommendation.decide": OPERATOR,
 }
 
 

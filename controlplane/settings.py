@@ -168,6 +168,10 @@ VECTORS = {
         "AINDUS_TRANSFER_URLS",
         doc="What URLs of imports and exports may start with, such as s3://bucket/a/; none by default.",
     ),
+    "postgres_bin": env.text(
+        "AINDUS_POSTGRES_BIN",
+        doc="Folder of the pg_dump and pg_restore of backups; those that come along when not set.",
+    ),
     "drill_delay_ms": env.integer(
         "AINDUS_DRILL_DELAY_MS", 0, most=60_000, doc="A drill: requests are answered so much later; 0: off."
     ),
@@ -307,9 +311,14 @@ else:
             "RevisionRole": "deployments.api.observed.REVISION_ROLES",
             "OperationStatus": "worker.models.Status",
             "TargetStatus": "deployments.models.TargetStatus",
+            "AccountStatus": "deployments.models.AccountStatus",
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
+            "RecommendationStatus": "costs.models_planning.RecommendationStatus",
+            "BackupStatus": "deployments.backups.models.BackupStatus",
+            "RestoreStatus": "deployments.backups.models.RestoreStatus",
+            "RestoreMode": "deployments.backups.models.RestoreMode",
             "FleetRolloutStatus": "deployments.fleets.models.FleetRolloutStatus",
             "FleetMoveStatus": "deployments.fleets.models.MoveStatus",
             "AlertChannelKind": "costs.models_planning.ChannelKind",
@@ -346,6 +355,12 @@ else:
         "AINDUS_WORKER_QUEUES", "operations,maintenance", doc="Queues this worker takes work from."
     )
 
+    PROBE_PORT = env.integer(
+        "AINDUS_PROBE_PORT",
+        0,
+        most=65535,
+        doc="Port of a role's own /health, /ready and /metrics, for what watches it from beside; 0: none.",
+    )
     METRICS_NETWORKS = env.words(
         "AINDUS_METRICS_NETWORKS",
         "127.0.0.0/8,::1/128",
@@ -363,6 +378,15 @@ else:
     # What `manage.py up --check` runs; see deployments/first_light/installation.py for its arguments.
     CHECK_COMMAND = "deployments.first_light.installation.run"
 
+    IN_CLUSTER_ACCESS = env.boolean(
+        "AINDUS_IN_CLUSTER_ACCESS",
+        False,
+        doc="Let accounts use the service account of the control plane's own pod.",
+    )
+    BACKUP_URLS = env.words(
+        "AINDUS_BACKUP_URLS",
+        doc="What URLs of backups may start with, such as s3://bucket/a/; none by default.",
+    )
     API_IMAGE = f"aindusdb/api:{__version__}"
     API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
     REPLICA_HOST = "127.0.0.1"
@@ -375,6 +399,20 @@ else:
         least=2,
         most=3600,
         doc="How long a new replica may take to become ready before its release is taken back.",
+    )
+    WORKLOAD_READY_SECONDS = env.integer(
+        "AINDUS_WORKLOAD_READY_SECONDS",
+        600,
+        least=5,
+        most=86_400,
+        doc="How long a cluster's pods may make no progress before their release is taken back.",
+    )
+    WORKLOAD_UNSCHEDULABLE_SECONDS = env.integer(
+        "AINDUS_WORKLOAD_UNSCHEDULABLE_SECONDS",
+        120,
+        least=1,
+        most=86_400,
+        doc="How long pods may wait for a node, which an autoscaler may be adding.",
     )
     REPLICA_STOP_SECONDS = env.integer(
         "AINDUS_REPLICA_STOP_SECONDS",
@@ -472,6 +510,11 @@ else:
             "schedule": 2.0,
             "options": {"expires": 2, "queue": "maintenance"},
         },
+        "watch": {
+            "task": "deployments.watch",
+            "schedule": 2.0,
+            "options": {"expires": 2, "queue": "maintenance"},
+        },
         "probe": {
             "task": "deployments.probe",
             "schedule": 3.0,
@@ -487,10 +530,20 @@ else:
             "schedule": 600.0,
             "options": {"expires": 600, "queue": "maintenance"},
         },
+        "find_recommendations": {
+            "task": "costs.find_recommendations",
+            "schedule": 6 * 3600.0,
+            "options": {"expires": 3600, "queue": "maintenance"},
+        },
         "roll_up": {
             "task": "deployments.roll_up",
             "schedule": 60.0,
             "options": {"expires": 60, "queue": "maintenance"},
+        },
+        "backups": {
+            "task": "deployments.backups",
+            "schedule": 15.0,
+            "options": {"expires": 15, "queue": "maintenance"},
         },
         "tidy_replicas": {
             "task": "deployments.tidy_replicas",

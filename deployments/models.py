@@ -60,6 +60,38 @@ class Release(models.Model):
         return f"v{self.number}"
 
 
+class AccountStatus(models.TextChoices):
+    UNCHECKED = "unchecked", "Not checked"
+    WORKING = "working", "Works"
+    FAILING = "failing", "Does not work"
+
+
+class Account(models.Model):
+    """Credentials for a cluster or cloud, by which targets are made there."""
+
+    id = IdField("acc")
+    project = models.ForeignKey("controlplane.Project", models.PROTECT, related_name="accounts")
+    name = models.CharField(max_length=50, validators=[name_validator])
+    provider = models.CharField(max_length=32)
+    credentials = SecretsField(default=dict, help_text="What the provider keeps of those given.")
+    details = models.JSONField(default=dict, help_text="What may be shown of them: server, user, kind.")
+    status = models.CharField(max_length=9, choices=AccountStatus, default=AccountStatus.UNCHECKED)
+    problems = models.JSONField(default=list, help_text="[{severity, field, code, message, remedy}]")
+    checked_at = models.DateTimeField(null=True, blank=True)
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "name"], name="account_name_once"),
+            models.CheckConstraint(condition=Q(status__in=AccountStatus.values), name="account_status"),
+        ]
+
+    def __str__(self):
+        return self.name
+
+
 class Target(models.Model):
     """One place the vector API runs: a cluster in a cloud's region, or this machine."""
 
@@ -67,6 +99,14 @@ class Target(models.Model):
     project = models.ForeignKey("controlplane.Project", models.PROTECT, related_name="targets")
     name = models.CharField(max_length=50, validators=[name_validator])
     provider = models.CharField(max_length=32)
+    account = models.ForeignKey(
+        Account,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="targets",
+        help_text="By which it is made; none where the provider needs none.",
+    )
     region = models.CharField(max_length=64)
     role = models.CharField(
         max_length=10,
@@ -129,6 +169,7 @@ class Plan(models.Model):
     id = IdField("pln")
     target = models.ForeignKey(Target, models.CASCADE, related_name="plans")
     spec = models.JSONField()
+    secrets = SecretsField(blank=True, default=dict, help_text="Write-only parts of the spec: URLs.")
     digest = models.CharField(max_length=64, help_text="SHA-256 of what was observed and asked for.")
     changes = models.JSONField(default=list, help_text="[{action, kind, name, fields, replaces_data}]")
     problems = models.JSONField(default=list, help_text="[{severity, field, message, remedy}]")
@@ -409,5 +450,6 @@ class CollectionSize(models.Model):
 
 
 # Of files of their own, which Django finds by this one.
+from deployments.backups.models import Backup, BackupSchedule, Restore  # noqa: E402, F401
 from deployments.cluster_models import ClusterEvent, ClusterState  # noqa: E402, F401
 from deployments.fleets import models as fleet_models  # noqa: E402, F401

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from controlplane.errors import ProblemError
 from deployments import specs
+from deployments.accounts import account_for
 from deployments.estimation import plan_estimate
 from deployments.models import Target
 from deployments.providers.base import Secret, TargetSpec, as_json
@@ -19,18 +20,28 @@ class Preview:
     errors: list[dict] = field(default_factory=list)
 
 
-def target_preview(*, project, name: str, provider: str, region: str, spec: dict) -> Preview:
+def target_preview(
+    *, project, name: str, provider: str, region: str, spec: dict, account: str = ""
+) -> Preview:
     """The plan of a target of this description; what is wrong with it is told, not raised."""
     preview = Preview()
     try:
         engine = specs.provider_named(provider)
         region = specs.validated_region(engine, region)
-        spec = specs.validated_spec(engine, spec)
+        spec, secrets = specs.withheld(dict(engine.spec_schema), specs.validated_spec(engine, spec))
+        held = account_for(project, engine, account)
     except ProblemError as error:
         preview.errors = error.errors or [{"field": "", "code": error.code, "message": error.detail}]
         return preview
     draft = Target(project=project, name=name or "unnamed", provider=provider, region=region, spec=spec)
-    wanted = TargetSpec(target_id=draft.pk, name=draft.name, region=region, spec=spec, secrets=Secret({}))
+    wanted = TargetSpec(
+        target_id=draft.pk,
+        name=draft.name,
+        region=region,
+        spec=spec,
+        secrets=Secret(secrets),
+        credentials=Secret(dict(held.credentials) if held else {}),
+    )
     result = engine.plan(wanted, None)
     preview.changes = [as_json(change) for change in result.changes]
     preview.problems = [as_json(problem) for problem in engine.validate(wanted)]

@@ -14,6 +14,7 @@ from django.db.models import JSONField, Max
 from controlplane import audit
 from controlplane.errors import ConflictError, InvalidError, PreconditionFailedError, UnavailableError
 from deployments import specs
+from deployments.accounts import account_for
 from deployments.errors import ProviderError, Transient
 from deployments.estimation import plan_estimate
 from deployments.models import (
@@ -44,14 +45,16 @@ def canonical_digest(value) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def target_spec(target: Target, spec: dict | None = None) -> TargetSpec:
-    """What the provider is told of a target."""
+def target_spec(target: Target, spec: dict | None = None, secrets: dict | None = None) -> TargetSpec:
+    """What the provider is told of a target; `secrets` are added to those it has."""
     return TargetSpec(
         target_id=target.pk,
         name=target.name,
         region=target.region,
         spec=target.spec if spec is None else spec,
-        secrets=Secret(dict(target.secrets)),
+        secrets=Secret(dict(target.secrets) | (secrets or {})),
+        credentials=Secret(dict(target.account.credentials) if target.account else {}),
+        capabilities=target.outputs.get("capabilities", {}),
     )
 
 
@@ -142,6 +145,7 @@ def target_create(
     project,
     name: str,
     provider: str,
+    account: str = "",
     region: str = "",
     role: str = "primary",
     spec: dict | None = None,
@@ -150,11 +154,13 @@ def target_create(
 ) -> tuple[Target, Plan, Operation | None]:
     """Record a target and its plan and, unless `plan_only`, start to provision it."""
     engine = specs.provider_named(provider)
-    spec = specs.validated_spec(engine, spec or {})
+    given = spec or {}
+    spec, _ = specs.withheld(dict(engine.spec_schema), specs.validated_spec(engine, given))
     target = Target(
         project=project,
         name=name,
         provider=provider,
+        account=account_for(project, engine, account),
         region=specs.validated_region(engine, region),
         role=role,
         spec=spec,
@@ -170,7 +176,7 @@ def target_create(
                 f"A target named {name} exists already; choose another name.", code="name_taken", field="name"
             )
         target.save(force_insert=True)
-        plan = target_plan(target=target, spec=spec, created_by=created_by)
+        plan = target_plan(target=target, spec=given, created_by=created_by)
         audit.record(
             project=project,
             actor=created_by,
@@ -185,8 +191,12 @@ def target_create(
 def target_plan(*, target: Target, spec: dict | None = None, created_by: str) -> Plan:
     """What applying `spec` (the target's own when None) would change, with the problems found."""
     engine = provider_for(target.provider)
-    spec = target.spec if spec is None else specs.validated_spec(engine, spec)
-    wanted = target_spec(target, spec)
+    secrets: dict = {}
+    if spec is None:
+        spec = target.spec
+    else:
+        spec, secrets = specs.withheld(dict(engine.spec_schema), specs.validated_spec(engine, spec))
+    wanted = target_spec(target, spec, secrets)
     current = target_spec(target) if target.status != TargetStatus.PENDING else None
     with provider_errors():
         result = engine.plan(wanted, current)
@@ -197,6 +207,7 @@ def target_plan(*, target: Target, spec: dict | None = None, created_by: str) ->
     return Plan.objects.create(
         target=target,
         spec=spec,
+        secrets=secrets,
         digest=plan_digest(target, spec),
         changes=[as_json(change) for change in result.changes],
         problems=[as_json(problem) for problem in problems],
@@ -252,6 +263,7 @@ def plan_apply(*, plan: Plan, requested_by: str) -> Operation:
         plan.operation = operation.pk
         plan.save(update_fields=["operation"])
         target.spec = plan.spec
+        target.secrets = dict(target.secrets) | dict(plan.secrets)
         target.desired_replicas = plan.spec.get("replicas", target.desired_replicas)
         if target.status not in RUNNING_TARGET:
             target.status, target.status_reason = TargetStatus.PROVISIONING, ""

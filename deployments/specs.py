@@ -96,6 +96,22 @@ def _validated(schema: dict, value, prefix: str) -> dict:
     return with_defaults(schema, value)
 
 
+def withheld(schema: dict, spec: dict) -> tuple[dict, dict[str, str]]:
+    """(the spec without its write-only parts, {"database_url": value} of those that are not empty)."""
+    kept, secrets = {}, {}
+    for name, value in spec.items():
+        part = schema.get("properties", {}).get(name, {})
+        if part.get("writeOnly"):
+            if value:
+                secrets[name] = value
+        elif isinstance(value, dict) and "properties" in part:
+            kept[name], inner = withheld(part, value)
+            secrets |= {f"{name}_{inside}": one for inside, one in inner.items()}
+        else:
+            kept[name] = value
+    return kept, secrets
+
+
 def provider_named(name: str) -> Provider:
     """The provider; InvalidError that lists the known ones."""
     if name not in provider_names():

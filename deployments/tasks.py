@@ -5,7 +5,8 @@ import logging
 from celery import shared_task
 from django.db import InterfaceError, OperationalError
 
-from deployments import probing, reconciliation, rollup, scraping
+from deployments import probing, reconciliation, rollup, scraping, watching
+from deployments.backups import schedules
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +20,22 @@ def reconcile() -> None:
         log.warning("nothing is reconciled, the database does not answer: %s", error)
 
 
+@shared_task(name="deployments.watch", ignore_result=True)
+def watch() -> None:
+    """Look at the clusters that targets run in."""
+    watching.watch_round()
+
+
 @shared_task(name="deployments.tidy_replicas", ignore_result=True)
 def tidy_replicas() -> None:
     """Keep logs and folders of replicas within bounds."""
     reconciliation.tidy_replicas()
+
+
+@shared_task(name="deployments.backups", ignore_result=True)
+def backups() -> None:
+    """Start the backups that are due, and let go of those that their schedules keep no more."""
+    schedules.tick()
 
 
 @shared_task(name="deployments.probe", ignore_result=True)

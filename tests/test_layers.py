@@ -14,7 +14,7 @@ ALLOWED = {
     "costs": {"controlplane", "worker", "deployments"},
     "vectors": {"controlplane"},
 }
-VECTORS_MAY_USE = {"errors", "dialects", "ids", "env", "database", "log"}
+VECTORS_MAY_USE = {"errors", "dialects", "ids", "env", "database", "embedded", "log"}
 CLOUD_SDKS = ("boto3", "botocore", "azure", "google", "kubernetes")
 
 

@@ -17,13 +17,24 @@ STATES = {
     "healthy": ("ok", "check"),
     "succeeded": ("ok", "check"),
     "active": ("ok", "check"),
+    "proven": ("ok", "check"),
+    "confirmed": ("ok", "check"),
+    "overdue": ("failing", "warning"),
+    "undone": ("warning", "undo"),
+    "deleting": ("working", "spinner"),
+    "deleted": ("unknown", "stop"),
     "running": ("working", "spinner"),
     "provisioning": ("working", "spinner"),
     "starting": ("working", "spinner"),
+    "working": ("working", "spinner"),
+    "failing": ("failing", "cross"),
+    "absent": ("failing", "cross"),
     "building": ("working", "spinner"),
     "destroying": ("working", "spinner"),
     "waiting": ("working", "hourglass"),
     "queued": ("unknown", "clock"),
+    "passed": ("ok", "check"),
+    "inconclusive": ("unknown", "question"),
     "pending": ("unknown", "clock"),
     "cancelling": ("warning", "spinner"),
     "rolling_back": ("warning", "spinner"),
@@ -141,6 +152,14 @@ def milliseconds(value) -> str:
     if value < 9.95:
         return f"{value:.1f} ms"
     return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.1f} s"
+
+
+@register.filter
+def cores(value) -> str:
+    """CPU in use: thousandths of a core below one."""
+    if value is None:
+        return "—"
+    return f"{value * 1000:.0f} m" if value < 1 else f"{value:.2f} cores"
 
 
 @register.filter

@@ -48,6 +48,13 @@ class ReleaseReference(serializers.Serializer):
     name = serializers.CharField(source="__str__")
 
 
+class AccountReference(serializers.Serializer):
+    """Which account."""
+
+    id = serializers.CharField()
+    name = serializers.CharField()
+
+
 class TargetReference(serializers.Serializer):
     """Which target."""
 
@@ -69,9 +76,10 @@ class TargetOut(serializers.Serializer):
     id = serializers.CharField()
     name = serializers.CharField()
     provider = serializers.CharField()
+    account = AccountReference(allow_null=True)
     region = serializers.CharField()
     role = serializers.ChoiceField(choices=ROLES)
-    spec = JsonObject()
+    spec = JsonObject(help_text="Without its write-only parts.")
     status = serializers.ChoiceField(choices=TargetStatus.choices)
     status_reason = serializers.CharField()
     deletion_protection = serializers.BooleanField()
@@ -96,6 +104,13 @@ class TargetCreate(StrictSerializer):
 
     name = serializers.CharField(max_length=50)
     provider = serializers.CharField(max_length=32)
+    account = serializers.CharField(
+        max_length=64,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Name or id; the provider's only account when left out.",
+    )
     region = serializers.CharField(max_length=64, required=False, allow_blank=True, default="")
     role = serializers.ChoiceField(choices=ROLES, default="primary")
     spec = JsonObject(default=dict, help_text="By the provider's `spec_schema`.")

@@ -30,7 +30,7 @@ def provider_shown(name: str) -> dict:
         "regions": list(provider.regions),
         "spec_schema": dict(provider.spec_schema),
         "config_schema": CONFIG_SCHEMA,
-        "credentials_schema": dict(getattr(provider, "credentials_schema", {})),
+        "credentials_schema": dict(provider.credentials_schema),
         "presets": {preset: dict(spec) for preset, spec in provider.presets.items()},
         "capabilities": {"operations": OPERATIONS, "strategies": STRATEGIES},
     }

@@ -2,11 +2,14 @@
 
 from django.urls import path
 
-from deployments.api import collection_jobs, fleets, observation, rollouts, targets
+from deployments.api import accounts, backups, collection_jobs, fleets, observation, rollouts, targets
 
 urlpatterns = [
     path("providers", targets.ProvidersView.as_view()),
     path("providers/<str:provider>", targets.ProviderView.as_view()),
+    path("accounts", accounts.AccountsView.as_view()),
+    path("accounts/<str:account>", accounts.AccountView.as_view()),
+    path("accounts/<str:account>/check", accounts.AccountCheckView.as_view()),
     path("targets", targets.TargetsView.as_view()),
     path("targets/<str:target>", targets.TargetView.as_view()),
     path("targets/<str:target>/plans", targets.PlansView.as_view()),
@@ -25,6 +28,15 @@ urlpatterns = [
     path("targets/<str:target>/scale", rollouts.ScaleView.as_view()),
     path("targets/<str:target>/restart", rollouts.RestartView.as_view()),
     path("targets/<str:target>/collection-jobs", collection_jobs.CollectionJobsView.as_view()),
+    path("targets/<str:target>/backup", backups.BackupStartView.as_view()),
+    path("targets/<str:target>/backups", backups.TargetBackupsView.as_view()),
+    path("targets/<str:target>/backup-schedule", backups.BackupScheduleView.as_view()),
+    path("targets/<str:target>/restore", backups.RestoreStartView.as_view()),
+    path("targets/<str:target>/restores", backups.TargetRestoresView.as_view()),
+    path("backups/<str:backup>", backups.BackupView.as_view()),
+    path("restores/<str:restore>", backups.RestoreView.as_view()),
+    path("restores/<str:restore>/confirm", backups.RestoreConfirmView.as_view()),
+    path("restores/<str:restore>/undo", backups.RestoreUndoView.as_view()),
     path("targets/<str:target>/replicas", observation.ReplicasView.as_view()),
     path("targets/<str:target>/health", observation.HealthView.as_view()),
     path("targets/<str:target>/metrics", observation.MetricsView.as_view()),

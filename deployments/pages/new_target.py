@@ -7,15 +7,15 @@ from controlplane.errors import ProblemError
 from controlplane.pages.access import actor, page
 from controlplane.pages.forms import field_errors
 from controlplane.pages.lookup import row_or_404
-from deployments import services
+from deployments import selectors, services
 from deployments.models import Plan, Target
 from deployments.pages.plans import plan_context, shown_changes
-from deployments.pages.schema_form import form_fields, spec_from_form
+from deployments.pages.schema_form import form_fields, secret_names, spec_from_form
 from deployments.pages.targets import provider_label, target_or_404
 from deployments.previews import target_preview
 from deployments.providers.base import provider_for, provider_names
 
-OWN_FIELDS = ("name", "provider", "region", "role")
+OWN_FIELDS = ("name", "provider", "account", "region", "role")
 
 
 def _form(request, data, errors: dict | None = None) -> dict:
@@ -34,6 +34,10 @@ def _form(request, data, errors: dict | None = None) -> dict:
         "providers": [(name, provider_label(name)) for name in names],
         "provider": provider,
         "chosen": chosen,
+        "needs_account": bool(provider and provider.credentials_schema),
+        "accounts": list(selectors.accounts(request.project).filter(provider=chosen).order_by("name")),
+        "account": data.get("account", ""),
+        "secret_inputs": ",".join(secret_names(schema)),
         "regions": provider.regions if provider else (),
         "region": data.get("region", ""),
         "presets": presets,
@@ -54,6 +58,7 @@ def _summary(request, context: dict) -> dict:
         project=request.project,
         name=context["name"],
         provider=context["chosen"],
+        account=context["account"],
         region=context["region"],
         spec=context["spec"],
     )
@@ -72,6 +77,7 @@ def new_target(request):
             project=request.project,
             name=context["name"].strip(),
             provider=context["chosen"],
+            account=context["account"],
             region=context["region"],
             role=context["role"],
             spec=context["spec"],

@@ -11,7 +11,7 @@ class Field:
 
     name: str
     label: str
-    kind: str  # text | number | checkbox | select | list | group
+    kind: str  # text | multiline | secret | number | checkbox | select | list | group
     help: str = ""
     value: object = ""
     choices: list = field(default_factory=list)
@@ -46,6 +46,9 @@ def form_fields(schema: dict, values: dict, errors: dict | None = None, prefix: 
         )
         if made.kind == "group":
             made.fields = form_fields(part, value if isinstance(value, dict) else {}, errors, f"{name}.")
+        elif part.get("writeOnly"):
+            # Never sent back to a browser; left empty, what is known is kept.
+            made.value = ""
         elif made.kind == "list":
             made.value = ", ".join(str(one) for one in value or [])
         else:
@@ -60,6 +63,17 @@ def form_fields(schema: dict, values: dict, errors: dict | None = None, prefix: 
     return found
 
 
+def secret_names(schema: dict, prefix: str = PREFIX) -> list[str]:
+    """The inputs that must stand in no address: those of write-only parts."""
+    found = []
+    for key, part in schema.get("properties", {}).items():
+        if part.get("writeOnly"):
+            found.append(prefix + key)
+        elif part.get("properties"):
+            found += secret_names(part, f"{prefix}{key}.")
+    return found
+
+
 def _type(part: dict) -> str:
     kind = part.get("type", "string")
     return next((one for one in kind if one != "null"), "string") if isinstance(kind, list) else kind
@@ -68,6 +82,10 @@ def _type(part: dict) -> str:
 def _kind(part: dict) -> str:
     if "enum" in part:
         return "select"
+    if part.get("format") == "multiline":
+        return "multiline"
+    if part.get("writeOnly"):
+        return "secret"
     kinds = {
         "boolean": "checkbox",
         "integer": "number",

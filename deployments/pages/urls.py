@@ -1,9 +1,12 @@
 """Addresses of the pages about targets, their operations, rollouts and data."""
 
-from django.urls import include, path
+from django.urls import include, path, re_path
 
 from deployments.pages import (
+    accounts,
     actions,
+    backups,
+    cluster,
     collection,
     collection_settings,
     collections,
@@ -56,6 +59,12 @@ urlpatterns = [
     path("targets/", targets.index, name="targets"),
     path("new-target/", new_target.new_target, name="new-target"),
     path("new-target/summary/", new_target.summary, name="new-target-summary"),
+    path("accounts/", accounts.index, name="accounts"),
+    path("accounts/new/", accounts.new, name="account-new"),
+    path("accounts/<str:account_id>/", accounts.account, name="account"),
+    path("accounts/<str:account_id>/change/", accounts.change, name="account-change"),
+    path("accounts/<str:account_id>/check/", accounts.check, name="account-check"),
+    path("accounts/<str:account_id>/delete/", accounts.delete, name="account-delete"),
     path("plans/<str:plan_id>/", new_target.plan, name="plan"),
     path("operations/", operations.index, name="operations"),
     path("operations/running/", operations.running, name="operations-running"),
@@ -64,6 +73,10 @@ urlpatterns = [
     path("operations/<str:operation_id>/cancel/", operations.cancel, name="operation-cancel"),
     path("operations/<str:operation_id>/retry/", operations.retry, name="operation-retry"),
     path("rollouts/<str:rollout_id>/", rollouts.rollout, name="rollout"),
+    *[
+        path(f"rollouts/<str:rollout_id>/{verb}/", rollouts.control, {"verb": verb}, name=f"rollout-{verb}")
+        for verb in rollouts.CONTROLS
+    ],
     path("fleets/", fleets.index, name="fleets"),
     path("new-fleet/", fleets.new, name="new-fleet"),
     path("fleets/<str:name>/", fleets.fleet, name="fleet"),
@@ -84,6 +97,8 @@ urlpatterns = [
     path("targets/<str:name>/logs/lines/", logs.lines, name="target-log-lines"),
     path("targets/<str:name>/logs/download/", logs.download, name="target-log-download"),
     path("targets/<str:name>/infrastructure/", infrastructure.infrastructure, name="target-infrastructure"),
+    path("targets/<str:name>/events/", cluster.events, name="target-events"),
+    path("targets/<str:name>/infrastructure/objects/", cluster.objects, name="target-objects"),
     path("targets/<str:name>/infrastructure/drift/", infrastructure.drift, name="target-drift"),
     path("targets/<str:name>/change/", infrastructure.change, name="target-change"),
     path("targets/<str:name>/settings/", targets.settings, name="target-settings"),
@@ -92,6 +107,17 @@ urlpatterns = [
     path("targets/<str:name>/scale/", actions.scale, name="scale"),
     path("targets/<str:name>/restart/", actions.restart, name="restart"),
     path("targets/<str:name>/destroy/", actions.destroy, name="destroy"),
+    path("targets/<str:name>/backups/", backups.index, name="target-backups"),
+    path("targets/<str:name>/backups/<str:backup_id>/", backups.backup, name="backup"),
+    path("targets/<str:name>/backups/<str:backup_id>/restore/", backups.restore, name="backup-restore"),
+    path("targets/<str:name>/backups/<str:backup_id>/delete/", backups.delete, name="backup-delete"),
+    path("targets/<str:name>/back-up/", backups.back_up, name="back-up"),
+    path("targets/<str:name>/backup-schedule/", backups.schedule, name="backup-schedule"),
+    re_path(
+        r"^targets/(?P<name>[^/]+)/restores/(?P<restore_id>[^/]+)/(?P<verb>confirm|undo)/$",
+        backups.decide,
+        name="restore-decide",
+    ),
     path("targets/<str:name>/data/", collections.index, name="target-data"),
     path("targets/<str:name>/new-collection/", collections.create, name="collection-create"),
     path("targets/<str:name>/jobs/", collections.jobs, name="target-jobs"),

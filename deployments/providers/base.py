@@ -57,13 +57,26 @@ class Secret:
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """What a provider is told of a target: identity, place, the validated spec, and known secrets."""
+    """What a provider is told of a target: identity, place, the validated spec, and known secrets.
+
+    `credentials` are those of the target's account; `capabilities` what was remembered of its cluster.
+    """
 
     target_id: str
     name: str
     region: str
     spec: Mapping[str, Any]
     secrets: Secret = field(default_factory=lambda: Secret({}))
+    credentials: Secret = field(default_factory=lambda: Secret({}))
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AcceptedCredentials:
+    """What is kept of an account's credentials: the secret part, and what may be shown of them."""
+
+    secrets: Secret
+    shown: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,7 @@ class Drift:
     field: str
     expected: Any
     actual: Any
+    manager: str = ""  # who set it, where the platform tells
 
 
 @dataclass(frozen=True)
@@ -110,12 +124,17 @@ class Provider(Protocol):
 
     `prepare` gives the secrets that must be kept before anything is made with them: those already known,
     and new ones where they are missing. It makes nothing.
+
+    `credentials_schema` is empty where no account is needed. `accept_credentials` keeps what is needed of
+    given ones and raises `Invalid` that says what is refused and why; `check_credentials` uses them.
+    `cluster_access` is how a target's cluster is reached now: `Invalid` where there is none.
     """
 
     name: str
     label: str
     runtime: str
     spec_schema: Mapping[str, Any]
+    credentials_schema: Mapping[str, Any]
     regions: tuple[str, ...]
     presets: Mapping[str, Mapping[str, Any]]
 
@@ -126,6 +145,9 @@ class Provider(Protocol):
     def observe(self, target: TargetSpec, ref: Mapping[str, Any]) -> Progress: ...
     def drift(self, target: TargetSpec, ref: Mapping[str, Any]) -> list[Drift]: ...
     def destroy(self, target: TargetSpec, ref: Mapping[str, Any], token: str) -> Mapping[str, Any]: ...
+    def cluster_access(self, target: TargetSpec) -> ClusterAccess: ...
+    def accept_credentials(self, given: Mapping[str, Any]) -> AcceptedCredentials: ...
+    def check_credentials(self, credentials: Secret) -> list[Problem]: ...
 
 
 _providers: dict[str, type] = {}

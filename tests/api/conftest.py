@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from controlplane import actors, throttle
 from controlplane.models import Membership, Project, Role, User
 from controlplane.services import api_key_create
+from deployments.backups.models import Backup, BackupStatus, Restore
 from deployments.fleets.models import Fleet, FleetRollout
 from deployments.fleets.services import fleet_create, fleet_rollout_start
 from deployments.models import Plan, Release, Replica, ReplicaStatus, Rollout, Target, TargetStatus
@@ -164,6 +166,22 @@ def make_replica(target, port: int, status: str = ReplicaStatus.READY, **values)
     return Replica.objects.create(target=target, release=target.release, status=status, port=port, **values)
 
 
+def make_backup(target, **values) -> Backup:
+    now = timezone.now()
+    values = {
+        "status": BackupStatus.PROVEN,
+        "place": f"/nowhere/{target.pk}/x.dump",
+        "stored": True,
+        "at": now,
+        "proven_at": now,
+        "size_bytes": 4096,
+        "collections": [{"name": "docs", "points": 10, "checksum": "0" * 16, "recall": 1.0}],
+        "proof": {"collections": 1, "points": 10, "queries": 10, "recall": 1.0},
+        "created_by": "test",
+    } | values
+    return Backup.objects.create(target=target, **values)
+
+
 @dataclass
 class World:
     """One of everything."""
@@ -175,6 +193,8 @@ class World:
     plan: Plan
     rollout: Rollout
     operation: object
+    backup: Backup
+    restore: Restore
     fleet: Fleet
     fleet_rollout: FleetRollout
 
@@ -194,6 +214,8 @@ def world(project):
         Plan.objects.create(target=target, spec={}, digest="0" * 64, created_by="test"),
         Rollout.objects.create(target=target, release=release, created_by="test", operation=""),
         submitted,
+        backup := make_backup(target),
+        Restore.objects.create(target=target, backup=backup, mode="scratch", created_by="test"),
         fleet,
         fleet_rollout,
     )

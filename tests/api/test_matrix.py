@@ -14,6 +14,16 @@ pytestmark = pytest.mark.django_db
 ROLES = ("viewer", "operator", "admin")
 VIEW, OPERATE, ADMIN = ROLES
 
+KUBECONFIG = json.dumps(
+    {
+        "kind": "Config",
+        "current-context": "a",
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:9"}}],
+        "users": [{"name": "a", "user": {"token": "t"}}],
+    }
+)
+
 # (method, address): (least role or None for everybody, body). {} is filled from the world.
 ROWS = {
     ("POST", "tokens"): (None, {"username": "x", "password": "y"}),
@@ -36,6 +46,15 @@ ROWS = {
     ("POST", "operations/{operation.pk}/retry"): (OPERATE, None),
     ("GET", "providers"): (VIEW, None),
     ("GET", "providers/local"): (VIEW, None),
+    ("GET", "accounts"): (VIEW, None),
+    ("POST", "accounts"): (
+        ADMIN,
+        {"name": "other", "provider": "kubernetes", "credentials": {"kubeconfig": KUBECONFIG}},
+    ),
+    ("GET", "accounts/{account}"): (VIEW, None),
+    ("PATCH", "accounts/{account}"): (ADMIN, {"name": "renamed"}),
+    ("DELETE", "accounts/{account}"): (ADMIN, None),
+    ("POST", "accounts/{account}/check"): (OPERATE, None),
     ("GET", "targets"): (VIEW, None),
     ("POST", "targets"): (OPERATE, {"name": "beta", "provider": "local"}),
     ("GET", "targets/{target.name}"): (VIEW, None),
@@ -62,6 +81,17 @@ ROWS = {
         OPERATE,
         {"collection": "docs", "job": "index.build"},
     ),
+    ("POST", "targets/{target.name}/backup"): (OPERATE, {}),
+    ("GET", "targets/{target.name}/backups"): (VIEW, None),
+    ("GET", "targets/{target.name}/backup-schedule"): (VIEW, None),
+    ("PUT", "targets/{target.name}/backup-schedule"): (OPERATE, {"cron": "0 3 * * *"}),
+    ("POST", "targets/{target.name}/restore"): (OPERATE, {"backup": "{backup.pk}"}),
+    ("GET", "targets/{target.name}/restores"): (VIEW, None),
+    ("GET", "backups/{backup.pk}"): (VIEW, None),
+    ("DELETE", "backups/{backup.pk}"): (ADMIN, None),
+    ("GET", "restores/{restore.pk}"): (VIEW, None),
+    ("POST", "restores/{restore.pk}/confirm"): (ADMIN, None),
+    ("POST", "restores/{restore.pk}/undo"): (ADMIN, {"confirm": "alpha"}),
     ("GET", "targets/{target.name}/replicas"): (VIEW, None),
     ("GET", "targets/{target.name}/events"): (VIEW, None),
     ("GET", "targets/{target.name}/health"): (VIEW, None),
@@ -117,6 +147,14 @@ ROWS = {
     ("GET", "costs/alert-channels/{channel}"): (OPERATE, None),
     ("DELETE", "costs/alert-channels/{channel}"): (ADMIN, None),
     ("POST", "costs/alert-channels/{channel}/test"): (OPERATE, None),
+    ("GET", "costs/recommendations"): (VIEW, None),
+    ("POST", "costs/recommendations"): (OPERATE, None),
+    ("GET", "costs/recommendations/{recommendation}"): (VIEW, None),
+    ("POST", "costs/recommendations/{recommendation}/accept"): (OPERATE, None),
+    ("POST", "costs/recommendations/{recommendation}/dismiss"): (OPERATE, {"reason": "It is needed."}),
+    ("POST", "costs/recommendations/{recommendation}/snooze"): (OPERATE, {"days": 7}),
+    ("POST", "costs/recommendations/{recommendation}/reopen"): (OPERATE, None),
+    ("GET", "costs/unit-costs"): (VIEW, None),
 }
 # What another project's administrator is not told to be absent, because it is not the project's own.
 SHARED = {
@@ -128,6 +166,7 @@ SHARED = {
     "operations",
     "providers",
     "providers/local",
+    "accounts",
     "targets",
     "releases",
     "fleets",
@@ -137,6 +176,8 @@ SHARED = {
     "costs/estimates",
     "costs/budgets",
     "costs/alert-channels",
+    "costs/recommendations",
+    "costs/unit-costs",
     "costs/imports",
 }
 ADDRESS_OF = {
@@ -145,10 +186,13 @@ ADDRESS_OF = {
     "api_key": "{api_key}",
     "operation": "{operation.pk}",
     "provider": "local",
+    "account": "{account}",
     "target": "{target.name}",
     "plan": "{plan.pk}",
     "release": "v1",
     "rollout": "{rollout.pk}",
+    "backup": "{backup.pk}",
+    "restore": "{restore.pk}",
     "fleet": "{fleet.name}",
     "fleet_rollout": "{fleet_rollout.pk}",
     "rate": "{rate}",
@@ -156,6 +200,7 @@ ADDRESS_OF = {
     "estimate": "{estimate}",
     "budget": "{budget}",
     "channel": "{channel}",
+    "recommendation": "{recommendation}",
     "cost_import": "{cost_import}",
 }
 
@@ -193,12 +238,25 @@ def filled(address, world, user):
         ),
         "estimate": project.estimates.create(name="e"),
         "budget": project.budgets.create(name="b", amount=1, currency="USD"),
+        "recommendation": project.recommendations.create(
+            cloud="AWS",
+            type="arm64",
+            resource="i-1",
+            amount=1,
+            cost=2,
+            currency="USD",
+            summary="Smaller.",
+            implementation={"steps": [], "effort": "low", "restart": False, "reversible": True, "spec": {}},
+            seen_at="2026-11-01T00:00:00Z",
+        ),
         "channel": project.alert_channels.create(name="c", kind="email", recipients=["a@example.org"]),
     }
     world_values = {**vars(world), "member": user.username, "api_key": key.pk, "rate": rate.pk}
     world_values |= {name: row.pk for name, row in planned.items()}
     source = world.project.cost_sources.create(name="bill", kind="upload", created_by="test")
     world_values["cost_import"] = source.imports.create(created_by="test").pk
+    account = project.accounts.create(name="spare", provider="kubernetes", created_by="x")
+    world_values["account"] = account.pk
     return address.format(**world_values)
 
 
@@ -223,6 +281,8 @@ def test_the_rows_agree_with_the_table():
 def test_who_may_do_what(method, address, role, world, user, key_of, stranger):
     least, body = ROWS[method, address]
     path = filled(address, world, user)
+    if body and "backup" in body:
+        body = {"backup": world.backup.pk}
     if role == "anonymous":
         api = Api()
     elif role == "bad key":

@@ -52,8 +52,9 @@ def main(history: bool = True) -> dict:
     for target in Target.objects.all():
         if target.status != "ready":
             raise RuntimeError(f"{target.name} is {target.status}: {target.status_reason}")
-    facts = {"target": main_target.name, "collection": "articles"}
+    facts = {"target": main_target.name, "second": second.name, "collection": "articles"}
     facts |= _data(main_target, history)
+    facts |= _backups(main_target)
     facts |= _rollouts(main_target, second)
     facts |= _pending(project)
     facts |= _fleet(project)
@@ -192,6 +193,15 @@ def _measure_recall(api, collection: str) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(api.call("GET", "jobs"))
         time.sleep(0.2)
+
+
+def _backups(target) -> dict:
+    """A backup that is being made while the rest is seeded, and a schedule."""
+    from deployments.backups.services import backup_start, schedule_set
+
+    backup, _ = backup_start(target=target, requested_by="user:ada")
+    schedule_set(target=target, cron="0 3 * * *", timezone="Europe/Paris", requested_by="user:ada")
+    return {"backup": backup.pk}
 
 
 def _rollouts(target, second) -> dict:

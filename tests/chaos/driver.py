@@ -86,6 +86,52 @@ class Scenario:
             assert builds == ["succeeded"], jobs
             assert self._api(target).index("docs")["state"] == "ready"
 
+    def back_up_all(self) -> None:
+        from deployments.backups.services import backup_start
+
+        for target in self.targets:
+            self.operations.append(backup_start(target=target, requested_by="chaos")[1].pk)
+
+    def restore_all(self) -> None:
+        from deployments.backups.models import Backup
+        from deployments.backups.services import restore_start
+
+        for backup in Backup.objects.order_by("pk").select_related("target__project", "target__release"):
+            name = backup.target.name
+            _, operation = restore_start(
+                target=backup.target, backup=backup, mode="in_place", confirm=name, requested_by="chaos"
+            )
+            self.operations.append(operation.pk)
+
+    def decide_all(self) -> None:
+        """Half of the restores are undone, the others confirmed."""
+        from deployments.backups.models import Restore
+        from deployments.backups.services import restore_decide
+
+        for number, restore in enumerate(Restore.objects.order_by("pk").select_related("target")):
+            operation = restore_decide(
+                restore=restore, undo=number % 2 == 0, confirm=restore.target.name, requested_by="chaos"
+            )
+            self.operations.append(operation.pk)
+
+    def check_backups(self, kept: int) -> None:
+        """A proven backup of each target, its two files, and beside its own database only what is kept."""
+        from deployments.backups.models import Backup
+        from deployments.providers.local.databases import LocalDatabases
+        from deployments.providers.local.provider import LocalProvider
+        from deployments.services import target_spec
+
+        beside: LocalDatabases = LocalProvider().databases()
+        for target in self.targets:
+            backup = Backup.objects.get(target=target)
+            assert (backup.status, backup.points) == ("proven", 500), (backup.status, backup.reason)
+            files = sorted(path.name for path in Path(backup.place).parent.iterdir())
+            assert files == [f"{backup.pk}.dump", f"{backup.pk}.dump.json"], files
+            names = beside.names(target_spec(target))
+            assert len(names) == kept, names
+            assert self._api(target).collection("docs")["points"] == 500
+        assert list((self.stack.layout.root / "tasks").iterdir()) == []
+
     def destroy_all(self) -> None:
         from deployments.services import target_destroy, target_update
 
@@ -278,6 +324,30 @@ def _course(scenario: Scenario, strike) -> None:
     assert scenario.longest_silence < SLOWEST_RESUME_SECONDS
 
 
+def backups(stack, chaos: Path) -> None:
+    """SIGKILL at every step of backups, restores in place, and what is decided about them."""
+    scenario = Scenario(stack, chaos, targets=4)
+    scenario.provision_all()
+    scenario.finish("provision")
+    scenario.index_all()
+    scenario.finish("index build")
+    (chaos / "armed").touch()
+    scenario.back_up_all()
+    scenario.finish("backup", seconds=300)
+    scenario.check_backups(kept=0)
+    scenario.restore_all()
+    scenario.finish("restore", seconds=300)
+    scenario.check_backups(kept=1)
+    scenario.decide_all()
+    scenario.finish("decision")
+    scenario.check_backups(kept=0)
+    scenario.check_running()
+    scenario.check_events()
+    scenario.check_resumed()
+    for step, count in sorted(Counter(f"{k['kind']}.{k['step']}" for k in scenario.kills()).items()):
+        say(f"    {count:3} {step}")
+
+
 def redis(stack, chaos: Path) -> None:
     """Redis killed and started empty in the middle, then emptied while it runs."""
     from controlplane.broker import redis_client
@@ -314,7 +384,7 @@ def postgresql(stack, chaos: Path) -> None:
     _course(Scenario(stack, chaos, targets=3), strike)
 
 
-SCENARIOS = {"kills": kills, "redis": redis, "postgresql": postgresql}
+SCENARIOS = {"kills": kills, "backups": backups, "redis": redis, "postgresql": postgresql}
 
 
 def main() -> int:

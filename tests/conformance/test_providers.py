@@ -2,6 +2,7 @@
 
 import json
 import logging
+import secrets
 
 import psycopg
 import pytest
@@ -30,6 +31,14 @@ from tests.deployments.conftest import drop_target_databases, target_databases, 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """What the provider `kubernetes` finds: a simulated API server."""
+    simulator = pytest.importorskip("tests.simulators.kubernetes", reason="its simulator is not there")
+    with simulator.Cluster(crds=("metrics",), speed=20) as made:
+        yield made
+
+
 @pytest.fixture(params=provider_names())
 def provider(request, settings, tmp_path):
     settings.DATA_DIR = tmp_path
@@ -38,15 +47,34 @@ def provider(request, settings, tmp_path):
 
 
 @pytest.fixture
-def target(provider):
+def credentials(provider, request):
+    """What an account of the provider keeps; nothing where none is needed."""
+    if provider.name != "kubernetes":
+        return Secret({})
+    kubeconfig = request.getfixturevalue("cluster").kubeconfig()
+    return provider.accept_credentials({"kubeconfig": kubeconfig}).secrets
+
+
+@pytest.fixture
+def target(provider, credentials):
     """A target of the provider with every default, and the secrets it wants kept."""
-    spec = specs.validated_spec(provider, {})
-    bare = TargetSpec(ids.new("tgt"), "one", provider.regions[0], spec)
+    given = (
+        {"namespace": f"t{secrets.token_hex(4)}", "database": {"mode": "external"}}
+        if provider.name == "kubernetes"
+        else {}
+    )
+    spec = specs.validated_spec(provider, given)
+    bare = TargetSpec(ids.new("tgt"), "one", provider.regions[0], spec, credentials=credentials)
     return with_secrets(bare, provider.prepare(bare))
 
 
-def with_secrets(target, secrets, **values):
-    given = {"region": target.region, "spec": target.spec, "secrets": secrets} | values
+def with_secrets(target, known, **values):
+    given = {
+        "region": target.region,
+        "spec": target.spec,
+        "secrets": known,
+        "credentials": target.credentials,
+    } | values
     return TargetSpec(target.target_id, target.name, **given)
 
 
@@ -135,9 +163,13 @@ def test_a_secret_reaches_no_repr_and_no_log(provider, target, caplog):
     shown = "\n".join(
         [caplog.text, *map(repr, (target, reference, progress, drifts, plan, problems, provider))]
     )
-    secrets = [*target.secrets.values.values(), *progress.secrets.values.values()]
-    assert secrets
-    for value in secrets:
+    hidden = [
+        *target.secrets.values.values(),
+        *progress.secrets.values.values(),
+        *(target.credentials.values.get(name) for name in ("token", "client_key")),
+    ]
+    assert any(hidden)
+    for value in filter(None, hidden):
         assert value not in shown
 
 

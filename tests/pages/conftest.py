@@ -8,8 +8,10 @@ from django.test import Client
 from django.utils import timezone
 
 from controlplane.models import Membership, Project, Role, User
+from deployments.backups.models import Restore
 from deployments.fleets.services import fleet_create, fleet_rollout_start
 from deployments.models import HealthTransition, MetricPoint, Plan, Release, Replica, Rollout, Target
+from tests.api.conftest import make_backup
 from worker.engine import append_event
 from worker.models import Operation
 
@@ -149,6 +151,16 @@ def seeded(project):
     failed.input = {"target": target.pk, "rollout": rollout.pk, "release": release.pk}
     failed.save(update_fields=["input"])
     running = make_operation(target, "target.scale", status="waiting", percent=40, waiting_for="replica 1")
+    backup = make_backup(target, place="/nowhere/search/one.dump")
+    restore = Restore.objects.create(
+        target=target,
+        backup=backup,
+        mode="in_place",
+        status="succeeded",
+        kept_database="aindus_k_1",
+        created_by="user:ada",
+        **done,
+    )
     fleet = fleet_create(project=project, name="world", members=[{"target": "search"}], created_by="user:ada")
     fleet_rollout, _ = fleet_rollout_start(fleet=fleet, release=release, requested_by="user:ada")
     return SimpleNamespace(
@@ -158,5 +170,7 @@ def seeded(project):
         running=running,
         failed=failed,
         release=release,
+        backup=backup,
+        restore=restore,
         fleet_rollout=fleet_rollout,
     )

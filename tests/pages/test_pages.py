@@ -22,6 +22,14 @@ PAGES = {
     "/targets/search/logs/?q=x&level=ERROR": ALL,
     "/targets/search/metrics/?range=30d": ALL,
     "/targets/search/data/": ALL,
+    "/targets/search/backups/?deleted=1&sort=-status": ALL,
+    "/targets/search/backups/{backup}/": ALL,
+    "/targets/search/backups/{backup}/restore/": OPERATORS,
+    "/targets/search/backups/{backup}/delete/": ADMINS,
+    "/targets/search/restores/{restore}/confirm/": ADMINS,
+    "/targets/search/restores/{restore}/undo/": ADMINS,
+    "/targets/search/back-up/": OPERATORS,
+    "/targets/search/backup-schedule/": ALL,
     "/targets/search/infrastructure/": ALL,
     "/targets/search/settings/": ALL,
     "/targets/search/change/": OPERATORS,
@@ -51,6 +59,14 @@ PAGES = {
     "/palette/?q=se": ALL,
     "/costs/": ALL,
     "/costs/exchange-rates/": ALL,
+    "/costs/estimates/?cloud=aws&region=us-east-1&preset=source": ALL,
+    "/costs/estimates/kept/": ALL,
+    "/costs/prices/?q=m6g": ALL,
+    "/costs/budgets/": ALL,
+    "/costs/budgets/new/": OPERATORS,
+    "/costs/alert-channels/": OPERATORS,
+    "/costs/recommendations/?status=dismissed": ALL,
+    "/costs/units/?by=collection&days=90": ALL,
     "/settings/appearance/": ALL,
     "/settings/members/": ADMINS,
     "/settings/members/new/": ADMINS,
@@ -63,7 +79,7 @@ INLINE = re.compile(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)|\sstyle=|\
 def address(path: str, seeded) -> str:
     names = {
         name: getattr(seeded, name).pk
-        for name in ("failed", "running", "rollout", "plan", "fleet_rollout")
+        for name in ("failed", "running", "rollout", "plan", "fleet_rollout", "backup", "restore")
         if f"{{{name}}}" in path
     }
     return path.format(**names)
@@ -99,6 +115,11 @@ POSTS = {
     "/targets/search/restart/": OPERATORS,
     "/targets/search/destroy/": ADMINS,
     "/targets/search/settings/": OPERATORS,
+    "/targets/search/back-up/": OPERATORS,
+    "/targets/search/backup-schedule/": OPERATORS,
+    "/targets/search/backups/{backup}/restore/": OPERATORS,
+    "/targets/search/backups/{backup}/delete/": ADMINS,
+    "/targets/search/restores/{restore}/undo/": ADMINS,
     "/operations/{running}/cancel/": OPERATORS,
     "/operations/{failed}/retry/": OPERATORS,
     "/plans/{plan}/": OPERATORS,
@@ -111,6 +132,12 @@ POSTS = {
     "/fleet-rollouts/{fleet_rollout}/pause/": OPERATORS,
     "/fleet-rollouts/{fleet_rollout}/resume/": OPERATORS,
     "/costs/exchange-rates/": OPERATORS,
+    "/costs/estimates/": OPERATORS,
+    "/costs/prices/": OPERATORS,
+    "/costs/prices/nodes/": OPERATORS,
+    "/costs/budgets/new/": OPERATORS,
+    "/costs/alert-channels/": ADMINS,
+    "/costs/recommendations/": OPERATORS,
     "/settings/members/new/": ADMINS,
     "/settings/api-keys/": ADMINS,
 }

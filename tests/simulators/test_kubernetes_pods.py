@@ -193,7 +193,7 @@ def test_a_container_may_be_a_real_process(cluster, api):
     name = pods_of(cluster, "real")[0]["metadata"]["name"]
     answer = core.connect_get_namespaced_pod_proxy_with_path(f"{name}:8000", NAMESPACE, "hello")
     assert answer == f"swordfish {name} None"
-    assert "asked /hello" in core.read_namespaced_pod_log(name, NAMESPACE, timestamps=True)
+    cluster.wait(lambda: "Z asked /hello" in core.read_namespaced_pod_log(name, NAMESPACE, timestamps=True))
     core.connect_get_namespaced_pod_proxy_with_path(f"{name}:8000", NAMESPACE, "exit")
     cluster.wait(lambda: (pods_of(cluster, "real")[0]["status"]["containerStatuses"][0]["restartCount"]) == 1)
     assert "asked /exit" in core.read_namespaced_pod_log(name, NAMESPACE, previous=True)

@@ -67,7 +67,7 @@ def collection_checksum(name: str, *, namespace: str | None = None) -> dict:
     def work(collection):
         with database.pool().connection() as connection, connection.db.transaction():
             connection.db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            return _pages(connection, collection, namespace)
+            return summed(connection, collection, namespace)
 
     count, total = collections.working_on(name, work)
     return {
@@ -77,7 +77,8 @@ def collection_checksum(name: str, *, namespace: str | None = None) -> dict:
     }
 
 
-def _pages(connection: database.Connection, collection: Collection, namespace: str | None) -> tuple[int, int]:
+def summed(connection: database.Connection, collection: Collection, namespace: str | None) -> tuple[int, int]:
+    """(points, sum of their digests) of a collection or a namespace, in the connection's transaction."""
     hashed = _SQL.format(send=send_of(collection))
     count = total = 0
     after = None

@@ -36,16 +36,27 @@ def sink(url: str, job_id):
     return _made(url, "Making", "Put", url, job_id)
 
 
+def remove(url: str) -> None:
+    """Delete an object, and what is unfinished of it; absence is fine."""
+    store = store_of(url)
+    if store == "https":
+        raise FailedError("What any web server keeps cannot be deleted from here: use s3://, gs:// or az://.")
+    _client(store, "Removed")(url).remove()
+
+
 def _made(url: str, of_store: str, of_web: str, *arguments):
     store = store_of(url)
     if store == "https":
         return import_string(f"vectors.transfer.web.{of_web}")(url)
+    return _client(store, of_store)(*arguments)
+
+
+def _client(store: str, kind: str):
     module, package = CLIENTS[store]
     try:
-        kind = import_string(f"{module}.{of_store}")
+        return import_string(f"{module}.{kind}")
     except ImportError as error:
         raise FailedError(
             f"{package} is not installed here ({error}): install it with script/bootstrap --clouds, send an"
             " upload, or use a presigned https URL."
         ) from None
-    return kind(*arguments)

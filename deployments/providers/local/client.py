@@ -61,8 +61,8 @@ class PostgresClient:
         ):
             yield connection
 
-    def url(self, name: str, password: str) -> str:
-        """The URL by which the role `name` reaches its own database of that name."""
+    def url(self, name: str, password: str, database: str = "") -> str:
+        """The URL by which the role `name` reaches a database: its own of that name by default."""
         parts = conninfo_to_dict(self.admin_url)
         host, port = parts.get("host") or "", parts.get("port")
         extra = [f"{key}={parts[key]}" for key in ("sslmode", "sslrootcert") if parts.get(key)]
@@ -74,7 +74,9 @@ class PostgresClient:
         else:
             place = f"[{host}]" if ":" in host else host
             place += f":{port}" if port else ""
-        return f"postgresql://{name}:{password}@{place}/{name}" + (f"?{'&'.join(extra)}" if extra else "")
+        return f"postgresql://{name}:{password}@{place}/{database or name}" + (
+            f"?{'&'.join(extra)}" if extra else ""
+        )
 
     def server(self) -> dict:
         """{version, vector, max_connections, connections, superuser, createdb, createrole}."""
@@ -152,11 +154,15 @@ class PostgresClient:
         return found
 
     def drop(self, name: str) -> None:
-        """Drop the database, whoever is connected to it, then the role; absence is fine."""
+        """Drop the databases of the role, whoever is connected to them, then the role; absence is fine."""
         with self.connect() as connection:
-            if self._database(connection, name):
+            rows = connection.execute(
+                "SELECT datname FROM pg_database WHERE datname = %s OR pg_get_userbyid(datdba) = %s",
+                [name, name],
+            ).fetchall()
+            for row in rows:
                 connection.execute(
-                    sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+                    sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(row[0]))
                 )
             connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
 

@@ -8,12 +8,14 @@ from typing import Any
 from django.conf import settings
 
 from controlplane.ids import decode
-from deployments.errors import ProviderError, Transient
+from deployments.errors import Invalid, ProviderError, Transient
 from deployments.providers.base import (
     ABSENT,
     FAILED,
     SUCCEEDED,
+    AcceptedCredentials,
     Change,
+    ClusterAccess,
     Drift,
     PlanResult,
     Problem,
@@ -23,6 +25,7 @@ from deployments.providers.base import (
     provider,
 )
 from deployments.providers.local.client import PostgresClient
+from deployments.providers.local.databases import LocalDatabases
 
 FREE_DISK_LEAST_BYTES = 1 << 30
 FREE_DISK_WARNING_BYTES = 5 << 30
@@ -43,6 +46,7 @@ class LocalProvider:
     label = "This machine"
     runtime = "processes"
     regions = ("local",)
+    credentials_schema = {}
     spec_schema = {
         "type": "object",
         "additionalProperties": False,
@@ -182,6 +186,10 @@ class LocalProvider:
         ]
         return PlanResult(tuple(changes))
 
+    def databases(self) -> LocalDatabases:
+        """Databases beside a target's own, for restores."""
+        return LocalDatabases(self.client, object_name)
+
     def _drift_or_nothing(self, target: TargetSpec) -> list[Drift]:
         try:
             return self.drift(target, {})
@@ -253,6 +261,18 @@ class LocalProvider:
         """Drop the database with everything in it, then the role."""
         self.client.drop(object_name(target.target_id))
         return {}
+
+    def cluster_access(self, target: TargetSpec) -> ClusterAccess:
+        """There is none."""
+        raise Invalid("This machine is no Kubernetes cluster.", remedy="Use a target of another provider.")
+
+    def accept_credentials(self, given: Mapping[str, Any]) -> AcceptedCredentials:
+        """None are needed, so none are taken."""
+        raise Invalid("This machine needs no account.", remedy="Make the target without one.")
+
+    def check_credentials(self, credentials: Secret) -> list[Problem]:
+        """Nothing to check."""
+        return []
 
 
 def _existing(path):

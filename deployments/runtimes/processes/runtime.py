@@ -20,6 +20,7 @@ from deployments.runtimes.base import LogLine, ReplicaSpec, ReplicaState, runtim
 from deployments.runtimes.processes import logs as replica_logs
 from deployments.runtimes.processes import signals
 from deployments.runtimes.processes.folder import SECRET_FILES, ReplicaFolder
+from deployments.runtimes.processes.tasks import ProcessTasks, TaskFolder
 
 LAUNCHER = Path(__file__).with_name("launch.sh")
 EXIT_ALREADY_RUNNING = 75
@@ -35,6 +36,8 @@ INHERITED = (
 def stop_all(data_dir: Path, *, grace_seconds: float = 10.0) -> int:
     """Stop every replica below a data directory at once; how many were running."""
     running = [folder for folder in ReplicaFolder.all(data_dir) if folder.is_alive()]
+    for task in TaskFolder.all(data_dir):
+        signals.end_all(task.path, task.is_alive)
     _stop(running, "stopped with the control plane", grace_seconds)
     return len(running)
 
@@ -151,6 +154,10 @@ class ProcessRuntime:
                 reason = reason.replace(secret, "***")
             return Progress(FAILED, error=f"The vector schema could not be migrated: {reason}")
         return Progress(SUCCEEDED, message="The vector schema is up to date.")
+
+    def tasks(self) -> ProcessTasks:
+        """What runs long work beside a target's database here."""
+        return ProcessTasks(self.data_dir)
 
     def place(self, taken: frozenset[int]) -> tuple[str, int | None]:
         """A host and a free port for a new replica; Conflict when the range is used up."""

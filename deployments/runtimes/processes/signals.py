@@ -2,9 +2,12 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from deployments.errors import Transient
 
 
 def _is_member(pid: int, folder: Path) -> bool:
@@ -40,3 +43,14 @@ def send(pid: int, folder: Path, signal_number: signal.Signals) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def end_all(folder: Path, is_alive: Callable[[], bool], *, seconds: float = 10.0) -> None:
+    """SIGKILL every member until `is_alive` says no; Transient when they do not end."""
+    deadline = time.monotonic() + seconds
+    while is_alive():
+        for pid in list(members(folder)):
+            send(pid, folder, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            raise Transient(f"The processes of {folder.name} do not end, even by SIGKILL.")
+        time.sleep(0.01)

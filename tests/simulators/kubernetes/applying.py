@@ -153,22 +153,30 @@ def merge(live: Any, config: Any, kind: Type) -> Any:
 def _merge_lists(live: list, config: list, kind: Type) -> list:
     before = {kind.item_key(item, index): item for index, item in enumerate(live)}
     after = {kind.item_key(item, index): item for index, item in enumerate(config)}
-    result, pending = [], list(before)
-    for key, item in after.items():
-        if key not in before:
-            result.append(copied(item))
+    merged = {
+        key: merge(before[key], item, kind.element or ANY)
+        if kind.relation == "map" and key in before
+        else item
+        for key, item in after.items()
+    }
+    left, right, result = list(before), list(after), []
+    shared = [key for key in right if key in before]
+    while left or right:
+        if left and right and left[0] == right[0]:
+            left.pop(0)
+        elif left and left[0] not in after:
+            # What is only in the live list keeps its place before what is new.
+            result.append(before[left.pop(0)])
             continue
-        # What is only in the live list keeps its place before the item it stood before.
-        while key in pending:
-            first = pending.pop(0)
-            if first == key:
-                break
-            if first not in after:
-                result.append(before[first])
-        merged = merge(before[key], item, kind.element or ANY) if kind.relation == "map" else item
-        result.append(merged)
-    result += [before[key] for key in pending if key not in after]
-    return result
+        elif left and shared and left[0] != shared[0]:
+            left.pop(0)
+            continue
+        key = right.pop(0) if right else left.pop(0)
+        if key in shared:
+            shared.remove(key)
+        if key in merged:
+            result.append(merged.pop(key))
+    return [copied(item) for item in result]
 
 
 def _conflict(conflicts: dict[tuple[str, str, str], set[Path]], managers: Managers) -> errors.StatusError:

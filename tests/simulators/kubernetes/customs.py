@@ -3,6 +3,7 @@
 from tests.simulators.kubernetes.resources import Resource
 from tests.simulators.kubernetes.writing import Options
 
+KEY = "customresourcedefinitions.apiextensions.k8s.io"
 # set: group version Kind plural scope short-name subresources
 _SETS = {
     "istio": (
@@ -86,11 +87,27 @@ def definition(cluster, group, version, kind, plural, namespaced, short="-", sta
             ],
         },
     }
-    serve(cluster, cluster.writer.create(crds, made, Options(manager="installer")))
+    cluster.writer.create(crds, made, Options(manager="installer"))
 
 
-def serve(cluster, crd: dict) -> None:
-    """Serve what a CustomResourceDefinition defines, and say so in its status."""
+def changed(cluster, change) -> None:
+    """A definition came, changed or went: called with the store's lock held."""
+    crd = change.document
+    spec = crd["spec"]
+    if change.type == "DELETED":
+        for resource in list(cluster.resources):
+            if (resource.group, resource.plural) == (spec["group"], spec["names"]["plural"]):
+                for document in cluster.store.find(resource.key):
+                    meta = document["metadata"]
+                    cluster.store.remove(resource.key, meta.get("namespace", ""), meta["name"])
+        cluster.resources.remove(spec["group"], spec["names"]["plural"])
+    elif change.before is None or change.before["spec"] != spec:
+        _serve(cluster, crd)
+        name = crd["metadata"]["name"]
+        cluster.loop.soon((KEY, name), lambda: _establish(cluster, name))
+
+
+def _serve(cluster, crd: dict) -> None:
     spec, names = crd["spec"], crd["spec"]["names"]
     for version in spec["versions"]:
         if not version.get("served"):
@@ -110,7 +127,15 @@ def serve(cluster, crd: dict) -> None:
                 custom=True,
             )
         )
+
+
+def _establish(cluster, name: str) -> None:
+    """Say in the definition's status that it is served."""
     resource = cluster.resources.find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+    crd = cluster.store.get(KEY, "", name)
+    if crd is None:
+        return
+    spec, names = crd["spec"], crd["spec"]["names"]
     conditions = [
         {"type": kind, "status": "True", "reason": reason, "message": ""}
         for kind, reason in (("NamesAccepted", "NoConflicts"), ("Established", "InitialNamesAccepted"))

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from tests.simulators.kubernetes import protobuf
 from tests.simulators.kubernetes.certificates import Authority
 
 
@@ -208,6 +209,8 @@ def parsed(request: Request) -> Any:
     """The body, JSON or YAML. Raises ValueError."""
     if not request.body:
         return None
+    if request.body.startswith(protobuf.MAGIC):
+        return protobuf.decoded(request.body)
     try:
         return orjson.loads(request.body)
     except orjson.JSONDecodeError:

@@ -133,3 +133,21 @@ class Making(sinks.Sink):
         with contextlib.suppress(botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError):
             if "upload_id" in state:
                 self.s3.abort_multipart_upload(**self.place, UploadId=state["upload_id"])
+
+
+class Removed:
+    """An object that is to be no more."""
+
+    def __init__(self, url: str):
+        self.place = place_of(url)
+        self.name = f"{self.place['Bucket']}/{self.place['Key']}"
+
+    @told
+    def remove(self) -> None:
+        """Delete the object, and end the uploads of it that were never completed."""
+        with contextlib.closing(client()) as s3:
+            uploads = s3.list_multipart_uploads(Bucket=self.place["Bucket"], Prefix=self.place["Key"])
+            for upload in uploads.get("Uploads", ()):
+                if upload["Key"] == self.place["Key"]:
+                    s3.abort_multipart_upload(**self.place, UploadId=upload["UploadId"])
+            s3.delete_object(**self.place)

@@ -122,3 +122,16 @@ class Making(sinks.Sink):
         """Blocks that are never committed are forgotten by the store, after a week."""
         with contextlib.suppress(azure.core.exceptions.AzureError):
             self.blob.close()
+
+
+class Removed:
+    """A blob that is to be no more; blocks that were never committed are forgotten by the store."""
+
+    def __init__(self, url: str):
+        self.blob = blob_of(url)
+        self.name = f"{self.blob.container_name}/{self.blob.blob_name}"
+
+    @told
+    def remove(self) -> None:
+        with contextlib.closing(self.blob), contextlib.suppress(azure.core.exceptions.ResourceNotFoundError):
+            self.blob.delete_blob()

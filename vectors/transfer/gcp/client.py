@@ -128,3 +128,16 @@ class Making(Place, sinks.Sink):
         for blob in (*names, self.bucket.blob(f"{self.key}.{self.job}.whole")):
             with contextlib.suppress(google.api_core.exceptions.GoogleAPIError):
                 blob.delete(timeout=TIMEOUT_SECONDS)
+
+
+class Removed(Place):
+    """An object that is to be no more, with the parts of it that were never composed."""
+
+    @told
+    def remove(self) -> None:
+        with contextlib.closing(self.client):
+            for blob in self.client.list_blobs(self.bucket, prefix=self.key, timeout=TIMEOUT_SECONDS):
+                rest = blob.name.removeprefix(self.key)
+                if not rest or (rest.startswith(".") and (".part-" in rest or rest.endswith(".whole"))):
+                    with contextlib.suppress(google.api_core.exceptions.NotFound):
+                        blob.delete(timeout=TIMEOUT_SECONDS)

@@ -1,0 +1,5 @@
+"""The runtime `kubernetes`: replicas as pods of a cluster that keeps them itself."""
+
+from deployments.runtimes.kubernetes.runtime import KubernetesRuntime
+
+__all__ = ["KubernetesRuntime"]

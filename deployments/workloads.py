@@ -1,0 +1,106 @@
+"""Targets of clusters as their runtime is told of them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.conf import settings
+
+from controlplane.errors import ConflictError
+from deployments.models import Release, Target
+from deployments.providers.base import Secret, provider_for
+from deployments.runtimes.base import runtime_for
+from deployments.runtimes.workload import STABLE, Revision, Workload, WorkloadRuntime
+from deployments.services import target_spec
+
+
+def is_cluster(target: Target) -> bool:
+    """Whether the target's platform keeps the replicas itself."""
+    return isinstance(runtime_for(provider_for(target.provider).runtime), WorkloadRuntime)
+
+
+def revision_of(
+    release: Release | None, *, role: str = STABLE, replicas: int = 1, weight: int = 100
+) -> Revision:
+    """A release as a revision; the installation's own image where there is none yet."""
+    return Revision(
+        role=role,
+        release=release.pk if release else "",
+        number=release.number if release else 0,
+        image=release.image if release else settings.API_IMAGE,
+        config=release.config if release else {},
+        replicas=replicas,
+        weight=weight,
+    )
+
+
+def workload_of(
+    target: Target,
+    revisions: Sequence[Revision] | None = None,
+    *,
+    spec: dict | None = None,
+    secrets: dict | None = None,
+    restarted_at: str | None = None,
+    ignored: Iterable[str] = (),
+) -> Workload:
+    """What should run: these revisions, or those that an operation last set out to run.
+
+    Raises the provider's error when the cluster's access cannot be had.
+    """
+    engine = provider_for(target.provider)
+    told = target_spec(target, spec, secrets)
+    if revisions is None:
+        revisions = revisions_of(target)
+    if restarted_at is None:
+        restarted_at = (target.outputs.get("workload") or {}).get("restarted_at", "")
+    known = dict(target.secrets) | (secrets or {}) | dict(engine.prepare(told).values)
+    return Workload(
+        target_id=target.pk,
+        target_name=target.name,
+        region=target.region,
+        provider=target.provider,
+        spec={**told.spec, "capabilities": dict(told.capabilities)},
+        access=engine.cluster_access(told),
+        secrets=Secret(known),
+        revisions=tuple(revisions),
+        restarted_at=restarted_at,
+        ignored=frozenset(ignored),
+    )
+
+
+def intended(
+    target: Target, revisions: Sequence[Revision], *, restarted_at: str | None = None
+) -> dict[str, Any]:
+    """What an operation keeps in the target's `outputs["workload"]` before it has a cluster run this.
+
+    {revisions: [{role, release, replicas, weight}], restarted_at}; the latter stays when it is None.
+    """
+    known = target.outputs.get("workload") or {}
+    return {
+        "revisions": [
+            {"role": one.role, "release": one.release, "replicas": one.replicas, "weight": one.weight}
+            for one in revisions
+        ],
+        "restarted_at": known.get("restarted_at", "") if restarted_at is None else restarted_at,
+    }
+
+
+def revisions_of(target: Target) -> tuple[Revision, ...]:
+    """The revisions that should run; before there were any, the target's release as the only one."""
+    kept = (target.outputs.get("workload") or {}).get("revisions") or []
+    releases = {row.pk: row for row in Release.objects.filter(pk__in=[one["release"] for one in kept])}
+    if not kept or len(releases) < len({one["release"] for one in kept}):
+        return (revision_of(target.release, replicas=target.desired_replicas),)
+    return tuple(
+        revision_of(
+            releases[one["release"]], role=one["role"], replicas=one["replicas"], weight=one["weight"]
+        )
+        for one in kept
+    )
+
+
+def workload_runtime(target: Target) -> WorkloadRuntime:
+    """The runtime of a cluster's target; ConflictError for another."""
+    runtime = runtime_for(provider_for(target.provider).runtime)
+    if not isinstance(runtime, WorkloadRuntime):
+        raise ConflictError(f"{target.name} does not run in a cluster.", code="not_a_cluster")
+    return runtime
