@@ -509,6 +509,11 @@ else:
             "schedule": 2.0,
             "options": {"expires": 2, "queue": "maintenance"},
         },
+        "watch": {
+            "task": "deployments.watch",
+            "schedule": 2.0,
+            "options": {"expires": 2, "queue": "maintenance"},
+        },
         "probe": {
             "task": "deployments.probe",
             "schedule": 3.0,

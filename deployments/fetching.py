@@ -40,6 +40,8 @@ async def _fetch_all(ways: Mapping, path: str, timeout_seconds: float, most_byte
     async with aiohttp.ClientSession(connector=connector) as session:
 
         async def one(way: Way) -> Answer:
+            if way.problem:
+                return Answer(error=f"cannot be reached ({way.problem})")
             async with turns:
                 began = time.perf_counter()
                 try:

@@ -5,7 +5,7 @@ import logging
 from celery import shared_task
 from django.db import InterfaceError, OperationalError
 
-from deployments import probing, reconciliation, rollup, scraping
+from deployments import probing, reconciliation, rollup, scraping, watching
 from deployments.backups import schedules
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,12 @@ def reconcile() -> None:
         reconciliation.reconcile_all()
     except (OperationalError, InterfaceError) as error:
         log.warning("nothing is reconciled, the database does not answer: %s", error)
+
+
+@shared_task(name="deployments.watch", ignore_result=True)
+def watch() -> None:
+    """Look at the clusters that targets run in."""
+    watching.watch_round()
 
 
 @shared_task(name="deployments.tidy_replicas", ignore_result=True)

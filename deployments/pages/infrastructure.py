@@ -12,6 +12,7 @@ from deployments.pages.plans import flatten
 from deployments.pages.schema_form import form_fields, spec_from_form
 from deployments.pages.targets import tab_context, target_or_404
 from deployments.providers.base import as_json, provider_for
+from deployments.workloads import is_cluster
 
 
 @page()
@@ -31,6 +32,7 @@ def infrastructure(request, name):
             (key, value) for key, value in flatten(found.engine_ref).items() if key not in found.outputs
         ),
         secret_names=sorted(found.secrets),
+        is_cluster=is_cluster(found),
     )
     return render(request, "deployments/infrastructure.html", context)
 
