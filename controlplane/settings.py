@@ -315,6 +315,7 @@ else:
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
+            "RecommendationStatus": "costs.models_planning.RecommendationStatus",
             "BackupStatus": "deployments.backups.models.BackupStatus",
             "RestoreStatus": "deployments.backups.models.RestoreStatus",
             "RestoreMode": "deployments.backups.models.RestoreMode",
@@ -536,8 +537,18 @@ else:
             "schedule": 600.0,
             "options": {"expires": 600, "queue": "maintenance"},
         },
+        "find_recommendations": {
+            "task": "costs.find_recommendations",
+            "schedule": 6 * 3600.0,
+            "options": {"expires": 3600, "queue": "maintenance"},
+        },
         "roll_up": {
             "task": "deployments.roll_up",
+            "schedule": 60.0,
+            "options": {"expires": 60, "queue": "maintenance"},
+        },
+        "drift": {
+            "task": "deployments.drift",
             "schedule": 60.0,
             "options": {"expires": 60, "queue": "maintenance"},
         },

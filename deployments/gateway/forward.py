@@ -218,8 +218,9 @@ def _time_limit(call: Call, headers: dict) -> dict:
 async def _try(
     sessions, backend: Backend, call: Call, method, query, headers, body: Body, token: str
 ) -> Answer:
-    session = sessions.kept if call.repeatable else sessions.fresh
     way = backend.way
+    # API servers and load balancers keep an idle connection for longer than we do: theirs is never stale.
+    session = sessions.kept if call.repeatable or way.tls else sessions.fresh
     if way.problem:
         raise NotSent(way.problem)
     url = URL(f"{way.url}{call.path}{'?' + query if query else ''}", encoded=True)
