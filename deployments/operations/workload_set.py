@@ -11,6 +11,7 @@ from datetime import datetime
 
 from django.conf import settings
 
+from deployments.drift.services import ignored_paths
 from deployments.errors import ProviderError
 from deployments.mirroring import mirror
 from deployments.operations.base import TargetOperation
@@ -89,7 +90,7 @@ class WorkloadSet:
         if self.target.outputs.get("workload") != wanted:
             with self.handler.atomic():
                 self.handler.update_target(outputs=self.target.outputs | {"workload": wanted})
-        workload = workload_of(self.target, revisions)
+        workload = workload_of(self.target, revisions, ignored=ignored_paths(self.target))
         digest = canonical_digest(
             [
                 [asdict(revision) for revision in revisions],
