@@ -13,7 +13,10 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.utils.module_loading import import_string
 
+from controlplane import probe_server
+
 _django = get_asgi_application()
+_stop_probes = probe_server.serve() if settings.ROLE == "web" else None
 _mounts = [(re.compile(pattern), import_string(name)) for pattern, name in settings.ASGI_MOUNTS]
 
 
@@ -34,6 +37,8 @@ async def _lifespan(scope, receive, send):
         if message["type"] == "lifespan.startup":
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
+            if _stop_probes:
+                _stop_probes()
             for _, mounted in _mounts:
                 shutdown = getattr(mounted, "shutdown", None)
                 if shutdown:

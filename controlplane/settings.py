@@ -354,6 +354,12 @@ else:
         "AINDUS_WORKER_QUEUES", "operations,maintenance", doc="Queues this worker takes work from."
     )
 
+    PROBE_PORT = env.integer(
+        "AINDUS_PROBE_PORT",
+        0,
+        most=65535,
+        doc="Port of a role's own /health, /ready and /metrics, for what watches it from beside; 0: none.",
+    )
     METRICS_NETWORKS = env.words(
         "AINDUS_METRICS_NETWORKS",
         "127.0.0.0/8,::1/128",
@@ -392,6 +398,20 @@ else:
         least=2,
         most=3600,
         doc="How long a new replica may take to become ready before its release is taken back.",
+    )
+    WORKLOAD_READY_SECONDS = env.integer(
+        "AINDUS_WORKLOAD_READY_SECONDS",
+        600,
+        least=5,
+        most=86_400,
+        doc="How long a cluster's pods may make no progress before their release is taken back.",
+    )
+    WORKLOAD_UNSCHEDULABLE_SECONDS = env.integer(
+        "AINDUS_WORKLOAD_UNSCHEDULABLE_SECONDS",
+        120,
+        least=1,
+        most=86_400,
+        doc="How long pods may wait for a node, which an autoscaler may be adding.",
     )
     REPLICA_STOP_SECONDS = env.integer(
         "AINDUS_REPLICA_STOP_SECONDS",

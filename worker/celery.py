@@ -42,6 +42,24 @@ app.conf.update(
 app.autodiscover_tasks()
 
 
+@signals.worker_ready.connect
+def answer_probes_of_the_worker(**kwargs):
+    from controlplane import probe_server
+
+    probe_server.serve()
+
+
+@signals.beat_init.connect
+def answer_probes_of_beat(**kwargs):
+    """It lives as long as it sends: something is due every few seconds."""
+    from controlplane import probe_server
+
+    pulse = probe_server.Pulse()
+    pulse.beat()
+    signals.before_task_publish.connect(pulse.beat, weak=False)
+    probe_server.serve(pulse)
+
+
 @signals.worker_init.connect
 def watch_over_the_worker(**kwargs):
     """Only a worker needs its watchdog; importing it there connects it."""

@@ -1,13 +1,12 @@
-"""The children of `manage.py up`: their commands and environments, computed in this one place."""
+"""The children of `manage.py up`: their environments, and how they are stopped."""
 
 import os
 import signal
 import sys
-from pathlib import Path
 
 from django.conf import settings
 
-from controlplane import embedded
+from controlplane import embedded, roles
 from controlplane.supervisor.child import ChildSpec
 from controlplane.supervisor.leftovers import MARK
 
@@ -52,56 +51,26 @@ def redis(layout: embedded.Layout) -> ChildSpec:
     return ChildSpec("redis", command, server_environment(layout), stop_seconds=5)
 
 
-def _role(layout: embedded.Layout, role: str, module: str, *arguments: str, **values) -> ChildSpec:
+def _role(layout: embedded.Layout, role: str, command: list[str], **values) -> ChildSpec:
     environment = role_environment(layout, role)
     if role == "worker" and os.geteuid() == 0:
         # Messages are JSON, so Celery's warning about root and pickle says nothing here.
         quiet = "ignore:You're running the worker with superuser privileges"
         environment["PYTHONWARNINGS"] = ",".join(filter(None, [environment.get("PYTHONWARNINGS"), quiet]))
-    return ChildSpec(
-        role,
-        [sys.executable, "-m", module, *arguments],
-        environment,
-        folder=str(settings.BASE_DIR),
-        **values,
-    )
+    return ChildSpec(role, command, environment, folder=str(settings.BASE_DIR), **values)
 
 
 def web(layout: embedded.Layout, host: str, port: int) -> ChildSpec:
-    """One process: server-sent events are cheap under ASGI, and the heavy reads are the targets' own."""
-    return _role(
-        layout,
-        "web",
-        "granian",
-        *("--interface", "asgi", "--host", host, "--port", str(port), "--workers", "1"),
-        *("--no-ws", "--log-level", "warning", "--workers-kill-timeout", "5"),
-        "controlplane.asgi:application",
-    )
+    return _role(layout, "web", roles.web(host, port))
 
 
 def worker(layout: embedded.Layout) -> ChildSpec:
     """SIGTERM is Celery's warm shutdown; a step cut short is taken up by the next start."""
-    return _role(
-        layout,
-        "worker",
-        "celery",
-        *("--app", "worker.celery", "--quiet", "worker"),
-        *("--loglevel", settings.LOG_LEVEL, "--hostname", "worker@%h"),
-        *("--concurrency", str(settings.WORKER_CONCURRENCY), "--queues", ",".join(settings.WORKER_QUEUES)),
-        *("--without-gossip", "--without-mingle"),
-        stop_seconds=15,
-    )
+    return _role(layout, "worker", roles.worker(), stop_seconds=15)
 
 
 def beat(layout: embedded.Layout) -> ChildSpec:
-    return _role(
-        layout,
-        "beat",
-        "celery",
-        *("--app", "worker.celery", "--quiet", "beat", "--loglevel", settings.LOG_LEVEL),
-        *("--schedule", str(Path(layout.root) / "beat-schedule"), "--pidfile", ""),
-        stop_seconds=5,
-    )
+    return _role(layout, "beat", roles.beat(layout.root), stop_seconds=5)
 
 
 def jobs(layout: embedded.Layout) -> ChildSpec:
