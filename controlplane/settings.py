@@ -315,6 +315,7 @@ else:
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
+            "RecommendationStatus": "costs.models_planning.RecommendationStatus",
             "BackupStatus": "deployments.backups.models.BackupStatus",
             "RestoreStatus": "deployments.backups.models.RestoreStatus",
             "RestoreMode": "deployments.backups.models.RestoreMode",
@@ -509,6 +510,11 @@ else:
             "schedule": 2.0,
             "options": {"expires": 2, "queue": "maintenance"},
         },
+        "watch": {
+            "task": "deployments.watch",
+            "schedule": 2.0,
+            "options": {"expires": 2, "queue": "maintenance"},
+        },
         "probe": {
             "task": "deployments.probe",
             "schedule": 3.0,
@@ -524,8 +530,18 @@ else:
             "schedule": 600.0,
             "options": {"expires": 600, "queue": "maintenance"},
         },
+        "find_recommendations": {
+            "task": "costs.find_recommendations",
+            "schedule": 6 * 3600.0,
+            "options": {"expires": 3600, "queue": "maintenance"},
+        },
         "roll_up": {
             "task": "deployments.roll_up",
+            "schedule": 60.0,
+            "options": {"expires": 60, "queue": "maintenance"},
+        },
+        "drift": {
+            "task": "deployments.drift",
             "schedule": 60.0,
             "options": {"expires": 60, "queue": "maintenance"},
         },

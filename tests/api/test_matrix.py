@@ -81,6 +81,13 @@ ROWS = {
         OPERATE,
         {"collection": "docs", "job": "index.build"},
     ),
+    ("GET", "targets/{target.name}/drift"): (VIEW, None),
+    ("POST", "targets/{target.name}/drift/check"): (OPERATE, None),
+    ("GET", "drift/{finding.pk}"): (VIEW, None),
+    ("POST", "drift/{finding.pk}/revert"): (OPERATE, {"reason": "why"}),
+    ("POST", "drift/{finding.pk}/adopt"): (OPERATE, {"reason": "why"}),
+    ("POST", "drift/{finding.pk}/ignore"): (OPERATE, {"reason": "why"}),
+    ("POST", "drift-decisions/{decision.pk}/undo"): (OPERATE, None),
     ("POST", "targets/{target.name}/backup"): (OPERATE, {}),
     ("GET", "targets/{target.name}/backups"): (VIEW, None),
     ("GET", "targets/{target.name}/backup-schedule"): (VIEW, None),
@@ -147,6 +154,14 @@ ROWS = {
     ("GET", "costs/alert-channels/{channel}"): (OPERATE, None),
     ("DELETE", "costs/alert-channels/{channel}"): (ADMIN, None),
     ("POST", "costs/alert-channels/{channel}/test"): (OPERATE, None),
+    ("GET", "costs/recommendations"): (VIEW, None),
+    ("POST", "costs/recommendations"): (OPERATE, None),
+    ("GET", "costs/recommendations/{recommendation}"): (VIEW, None),
+    ("POST", "costs/recommendations/{recommendation}/accept"): (OPERATE, None),
+    ("POST", "costs/recommendations/{recommendation}/dismiss"): (OPERATE, {"reason": "It is needed."}),
+    ("POST", "costs/recommendations/{recommendation}/snooze"): (OPERATE, {"days": 7}),
+    ("POST", "costs/recommendations/{recommendation}/reopen"): (OPERATE, None),
+    ("GET", "costs/unit-costs"): (VIEW, None),
 }
 # What another project's administrator is not told to be absent, because it is not the project's own.
 SHARED = {
@@ -168,6 +183,8 @@ SHARED = {
     "costs/estimates",
     "costs/budgets",
     "costs/alert-channels",
+    "costs/recommendations",
+    "costs/unit-costs",
     "costs/imports",
 }
 ADDRESS_OF = {
@@ -183,6 +200,8 @@ ADDRESS_OF = {
     "rollout": "{rollout.pk}",
     "backup": "{backup.pk}",
     "restore": "{restore.pk}",
+    "finding": "{finding.pk}",
+    "decision": "{decision.pk}",
     "fleet": "{fleet.name}",
     "fleet_rollout": "{fleet_rollout.pk}",
     "rate": "{rate}",
@@ -190,6 +209,7 @@ ADDRESS_OF = {
     "estimate": "{estimate}",
     "budget": "{budget}",
     "channel": "{channel}",
+    "recommendation": "{recommendation}",
     "cost_import": "{cost_import}",
 }
 
@@ -227,6 +247,17 @@ def filled(address, world, user):
         ),
         "estimate": project.estimates.create(name="e"),
         "budget": project.budgets.create(name="b", amount=1, currency="USD"),
+        "recommendation": project.recommendations.create(
+            cloud="AWS",
+            type="arm64",
+            resource="i-1",
+            amount=1,
+            cost=2,
+            currency="USD",
+            summary="Smaller.",
+            implementation={"steps": [], "effort": "low", "restart": False, "reversible": True, "spec": {}},
+            seen_at="2026-11-01T00:00:00Z",
+        ),
         "channel": project.alert_channels.create(name="c", kind="email", recipients=["a@example.org"]),
     }
     world_values = {**vars(world), "member": user.username, "api_key": key.pk, "rate": rate.pk}

@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 
 from deployments.models import Account, AccountStatus, Plan, Target
 from tests.api.conftest import admin, assert_problem, key_of, nobody_remembered, operator, viewer  # noqa: F401
+from tests.kubernetes.shapes import SECRETS
 from tests.kubernetes.test_access import kubeconfig
 from tests.pages.conftest import members, project, signed_in  # noqa: F401
 
@@ -105,6 +106,11 @@ def test_render_prints_what_would_be_applied(cluster, admin, operator):  # noqa:
     assert {value for one in secrets for value in one["data"].values()} == {"***"}
     again, _ = rendered()
     assert text == again
+    with pytest.raises(CommandError, match="no secrets yet"):
+        rendered("--with-secrets")
+    target = Target.objects.get()
+    target.secrets = SECRETS
+    target.save()
     _, whole = rendered("--with-secrets")
     assert all(value != "***" for one in whole if one["kind"] == "Secret" for value in one["data"].values())
     with pytest.raises(CommandError, match="no target"):
@@ -112,46 +118,46 @@ def test_render_prints_what_would_be_applied(cluster, admin, operator):  # noqa:
 
 
 def test_the_pages_of_accounts(cluster, project, signed_in):  # noqa: F811
-    admin, viewer = signed_in("admin"), signed_in("viewer")
-    empty = admin.get("/accounts/").content.decode()
+    ada, vera = signed_in("admin"), signed_in("viewer")
+    empty = ada.get("/accounts/").content.decode()
     assert "No account yet" in empty
-    form = admin.get("/accounts/new/").content.decode()
+    form = ada.get("/accounts/new/").content.decode()
     assert "credentials.kubeconfig" in form
     sent = {"name": "berlin", "provider": "kubernetes", "credentials.kubeconfig": "kind: Pod"}
-    refused = admin.post("/accounts/new/", sent)
+    refused = ada.post("/accounts/new/", sent)
     assert refused.status_code == 422
     assert "This is not a kubeconfig" in refused.content.decode()
     assert "kind: Pod" not in refused.content.decode()
-    made = admin.post("/accounts/new/", {**sent, "credentials.kubeconfig": cluster.kubeconfig()}, follow=True)
+    made = ada.post("/accounts/new/", {**sent, "credentials.kubeconfig": cluster.kubeconfig()}, follow=True)
     text = made.content.decode()
     assert "It works." in text
     assert cluster.server in text
     assert cluster.token not in text
     held = Account.objects.get(name="berlin")
-    assert "berlin" in viewer.get("/accounts/").content.decode()
-    assert viewer.get(f"/accounts/{held.pk}/").status_code == 200
-    assert viewer.get("/accounts/new/").status_code == 403
-    assert viewer.post(f"/accounts/{held.pk}/check/").status_code == 403
-    renamed = admin.post(f"/accounts/{held.pk}/change/", {"name": "munich"}, follow=True)
+    assert "berlin" in vera.get("/accounts/").content.decode()
+    assert vera.get(f"/accounts/{held.pk}/").status_code == 200
+    assert vera.get("/accounts/new/").status_code == 403
+    assert vera.post(f"/accounts/{held.pk}/check/").status_code == 403
+    renamed = ada.post(f"/accounts/{held.pk}/change/", {"name": "munich"}, follow=True)
     assert "munich is changed. It works." in renamed.content.decode()
     held.refresh_from_db()
     assert held.credentials["token"] == cluster.token
-    page = admin.get("/new-target/?provider=kubernetes").content.decode()
+    page = ada.get("/new-target/?provider=kubernetes").content.decode()
     assert "munich (works)" in page
     assert 'type="password" id="field-spec-database-url"' in page
     assert "spec.database.url" in page.partition('hx-params="')[2].partition('"')[0]
-    summary = admin.get("/new-target/summary/?provider=kubernetes&name=x&account=munich")
+    summary = ada.get("/new-target/summary/?provider=kubernetes&name=x&account=munich")
     assert "StatefulSet" in summary.content.decode()
-    planned = admin.post(
+    planned = ada.post(
         "/new-target/",
         {"name": "search", "provider": "kubernetes", "account": "munich", "spec.namespace": "paged"},
         follow=True,
     )
     assert "aindusdb-api" in planned.content.decode()
     assert Target.objects.get(name="search").account == held
-    assert admin.get(f"/accounts/{held.pk}/delete/").status_code == 200
-    kept = admin.post(f"/accounts/{held.pk}/delete/", follow=True).content.decode()
+    assert ada.get(f"/accounts/{held.pk}/delete/").status_code == 200
+    kept = ada.post(f"/accounts/{held.pk}/delete/", follow=True).content.decode()
     assert "is used by search" in kept
     Target.objects.all().delete()
-    gone = admin.post(f"/accounts/{held.pk}/delete/", follow=True).content.decode()
+    gone = ada.post(f"/accounts/{held.pk}/delete/", follow=True).content.decode()
     assert "munich is deleted" in gone

@@ -10,6 +10,8 @@ from deployments.errors import ProviderError
 from deployments.models import Target, TargetStatus
 from deployments.workloads import rendered_objects
 
+MADE_LATER = ("jwt_secret", "database_password", "database_admin_password", "redis_password")
+
 
 class _Dumper(yaml.SafeDumper):
     """Without anchors, and texts of several lines as blocks."""
@@ -35,6 +37,11 @@ class Command(BaseCommand):
 
     def handle(self, *, target, project, with_secrets, **_):
         found = self._target(target, project)
+        if not found.secrets:
+            if with_secrets:
+                raise CommandError(f"{found.name} has no secrets yet: they are made when it is provisioned.")
+            # As they would stand there, so that what is printed is the same each time.
+            found.secrets = dict.fromkeys(MADE_LATER, "***")
         try:
             manifests = rendered_objects(found)
         except (ProblemError, ProviderError) as error:
