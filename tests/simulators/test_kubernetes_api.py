@@ -3,11 +3,13 @@
 import threading
 
 import pytest
+import urllib3
 from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
 from tests.simulators.documents import NAMESPACE, config_map, deployment, refused
 from tests.simulators.kubernetes import Cluster
+from tests.simulators.kubernetes.schema import versions
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +192,11 @@ def test_dependents_go_with_their_owner_before_it_or_stay(cluster, api):
 
 def test_who_is_not_known_or_not_allowed(cluster, api, raw):
     path = f"/api/v1/namespaces/{NAMESPACE}/pods"
-    assert raw("GET", path, token="wrong")[0] == 401
+    token = cluster.token_for("someone", "people")
+    assert raw("GET", path, token=token)[0] == 200
+    cluster.revoke(token)
+    status, told = raw("GET", path, token=token)
+    assert (status, told["reason"]) == (401, "Unauthorized")
     status, told = raw("GET", path, token="")
     assert status == 403 and 'User "system:anonymous" cannot list resource "pods"' in told["message"]
     denial = cluster.access.deny("create", "deployments", group="apps", namespace=NAMESPACE)
@@ -220,6 +226,11 @@ def test_who_is_not_known_or_not_allowed(cluster, api, raw):
     fault = cluster.refuse(status=429, path="*/pods", retry_after_seconds=1, times=1)
     assert raw("GET", path)[0] == 429 and raw("GET", path)[0] == 200
     fault.stop()
+    # The answer is lost, the object was made all the same.
+    fault = cluster.refuse(path="*/configmaps", method="POST", hang_up=True, after=True, times=1)
+    with pytest.raises(urllib3.exceptions.ProtocolError):
+        raw("POST", f"/api/v1/namespaces/{NAMESPACE}/configmaps", {"metadata": {"name": "lost"}})
+    assert cluster.object("ConfigMap", "lost", NAMESPACE)
 
 
 def test_quota_limits_and_pod_security_are_enforced(cluster, api):
@@ -281,3 +292,13 @@ def test_quota_limits_and_pod_security_are_enforced(cluster, api):
     for name in ("strict", "small"):
         core.delete_namespace(name)
         cluster.wait(lambda name=name: cluster.object("Namespace", name) is None)
+
+
+@pytest.mark.parametrize("version", ["1.30", versions()[-1]])
+def test_the_oldest_and_the_newest_version_are_served(version):
+    with Cluster(version=version) as cluster:
+        cluster.create(deployment("api", replicas=2))
+        held = lambda: cluster.object("Deployment", "api", NAMESPACE).get("status") or {}  # noqa: E731
+        cluster.wait(lambda: held().get("availableReplicas") == 2)
+        cluster.delete("Deployment", "api", NAMESPACE)
+        cluster.wait(lambda: not cluster.objects("Pod"))
