@@ -1,6 +1,7 @@
 """Targets of clusters as their runtime is told of them."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from django.conf import settings
 
@@ -8,7 +9,7 @@ from controlplane.errors import ConflictError
 from deployments.models import Release, Target
 from deployments.providers.base import Secret, provider_for
 from deployments.runtimes.base import runtime_for
-from deployments.runtimes.workload import STABLE, Revision, Workload, WorkloadRuntime
+from deployments.runtimes.workload import STABLE, Manifest, Revision, Workload, WorkloadRuntime
 from deployments.services import target_spec
 
 
@@ -70,3 +71,14 @@ def workload_runtime(target: Target) -> WorkloadRuntime:
     if not isinstance(runtime, WorkloadRuntime):
         raise ConflictError(f"{target.name} does not run in a cluster.", code="not_a_cluster")
     return runtime
+
+
+def rendered_objects(target: Target, workload: Workload | None = None) -> tuple[Manifest, ...]:
+    """Every object of a target in its cluster: what its provider keeps there, then its workload."""
+    runtime = workload_runtime(target)
+    workload = workload or workload_of(target)
+    told = replace(target_spec(target), secrets=workload.secrets)
+    own = provider_for(target.provider).manifests(told)
+    known = {one.key for one in own}
+    # Both stand on the same namespace and its first policy.
+    return (*own, *(one for one in runtime.render(workload) if one.key not in known))
