@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from deployments.api import accounts, backups, collection_jobs, fleets, observation, rollouts, targets
+from deployments.api import (
+    accounts,
+    backups,
+    collection_jobs,
+    fleets,
+    manifests,
+    observation,
+    rollouts,
+    targets,
+)
 
 urlpatterns = [
     path("providers", targets.ProvidersView.as_view()),
@@ -42,6 +51,7 @@ urlpatterns = [
     path("targets/<str:target>/metrics", observation.MetricsView.as_view()),
     path("targets/<str:target>/logs", observation.LogsView.as_view()),
     path("targets/<str:target>/events", observation.TargetEventsView.as_view()),
+    path("targets/<str:target>/manifests", manifests.ManifestsView.as_view()),
     path("fleets", fleets.FleetsView.as_view()),
     path("fleets/<str:fleet>", fleets.FleetView.as_view()),
     path("fleets/<str:fleet>/rollouts", fleets.FleetRolloutsView.as_view()),

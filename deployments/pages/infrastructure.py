@@ -1,17 +1,19 @@
 """What a target is made of: its spec, what the provider made, plans, drift; and changing the spec."""
 
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from controlplane.errors import ProblemError
 from controlplane.pages.access import actor, page
 from controlplane.pages.forms import field_errors
-from deployments import services
+from deployments import gitops, services
 from deployments.errors import ProviderError
 from deployments.models import Plan
 from deployments.pages.plans import flatten
 from deployments.pages.schema_form import form_fields, spec_from_form
 from deployments.pages.targets import tab_context, target_or_404
 from deployments.providers.base import as_json, provider_for
+from deployments.workloads import is_cluster
 
 
 @page()
@@ -31,6 +33,7 @@ def infrastructure(request, name):
             (key, value) for key, value in flatten(found.engine_ref).items() if key not in found.outputs
         ),
         secret_names=sorted(found.secrets),
+        exports=gitops.FORMATS if is_cluster(found) else (),
     )
     return render(request, "deployments/infrastructure.html", context)
 
@@ -47,6 +50,17 @@ def drift(request, name):
         context["problem"] = str(error)
         context["remedy"] = error.remedy
     return render(request, "deployments/_drift.html", context)
+
+
+@page()
+def manifests(request, name):
+    """The objects of a target in a cluster as a ZIP archive, for a Git repository."""
+    found = target_or_404(request, name)
+    chosen = request.GET.get("format", gitops.KUSTOMIZE)
+    archive = gitops.as_zip(gitops.target_export(found, chosen), found.name)
+    response = HttpResponse(archive, content_type="application/zip")
+    response["Content-Disposition"] = f'attachment; filename="{found.name}-{chosen}.zip"'
+    return response
 
 
 @page("plan.create")

@@ -93,6 +93,7 @@ urlpatterns = [
     path("targets/<str:name>/logs/download/", logs.download, name="target-log-download"),
     path("targets/<str:name>/infrastructure/", infrastructure.infrastructure, name="target-infrastructure"),
     path("targets/<str:name>/infrastructure/drift/", infrastructure.drift, name="target-drift"),
+    path("targets/<str:name>/manifests/", infrastructure.manifests, name="target-manifests"),
     path("targets/<str:name>/change/", infrastructure.change, name="target-change"),
     path("targets/<str:name>/settings/", targets.settings, name="target-settings"),
     path("targets/<str:name>/roll-out/", actions.roll_out, name="roll-out"),
