@@ -61,6 +61,8 @@ ROLE_FOR: dict[str, Role] = {
     "cost.channel.read": OPERATOR,
     "cost.channel.manage": ADMIN,
     "cost.channel.test": OPERATOR,
+    "cost.recommendation.search": OPERATOR,
+    "cost.recommendation.decide": OPERATOR,
 }
 
 

@@ -315,6 +315,7 @@ else:
             "Health": "deployments.models.Health",
             "RolloutStatus": "deployments.models.RolloutStatus",
             "ReplicaStatus": "deployments.models.ReplicaStatus",
+            "RecommendationStatus": "costs.models_planning.RecommendationStatus",
             "BackupStatus": "deployments.backups.models.BackupStatus",
             "RestoreStatus": "deployments.backups.models.RestoreStatus",
             "RestoreMode": "deployments.backups.models.RestoreMode",
@@ -398,6 +399,20 @@ else:
         least=2,
         most=3600,
         doc="How long a new replica may take to become ready before its release is taken back.",
+    )
+    WORKLOAD_READY_SECONDS = env.integer(
+        "AINDUS_WORKLOAD_READY_SECONDS",
+        600,
+        least=5,
+        most=86_400,
+        doc="How long a cluster's pods may make no progress before their release is taken back.",
+    )
+    WORKLOAD_UNSCHEDULABLE_SECONDS = env.integer(
+        "AINDUS_WORKLOAD_UNSCHEDULABLE_SECONDS",
+        120,
+        least=1,
+        most=86_400,
+        doc="How long pods may wait for a node, which an autoscaler may be adding.",
     )
     REPLICA_STOP_SECONDS = env.integer(
         "AINDUS_REPLICA_STOP_SECONDS",
@@ -509,6 +524,11 @@ else:
             "task": "costs.watch_budgets",
             "schedule": 600.0,
             "options": {"expires": 600, "queue": "maintenance"},
+        },
+        "find_recommendations": {
+            "task": "costs.find_recommendations",
+            "schedule": 6 * 3600.0,
+            "options": {"expires": 3600, "queue": "maintenance"},
         },
         "roll_up": {
             "task": "deployments.roll_up",

@@ -158,42 +158,60 @@ def resources_of(project, provider: Provider, target: TargetSpec) -> list[dict]:
     price = node_price(project, provider.name, target.target_id)
     if price is None:
         return []
-    asked = _requested(target.spec)
+    shared = {"cloud": provider.name, "region": target.region, "kind": "requests", "node": _node(price)}
     return [
-        {
-            "name": "Replicas",
-            "cloud": provider.name,
-            "region": target.region,
-            "kind": "requests",
-            "sku": "replica",
-            "quantity": int(target.spec.get("replicas", 2)),
+        shared
+        | {
+            "name": name,
+            "sku": name.lower(),
+            "quantity": quantity,
             "hours": int(HOURS_A_MONTH),
-            "cpus": str(asked[0]),
-            "memory_gib": str(asked[1]),
-            "node": _node(price),
+            "cpus": f"{cpus.normalize():f}",
+            "memory_gib": f"{memory_gib.normalize():f}",
         }
+        for name, quantity, cpus, memory_gib in _requested(target.spec)
     ]
 
 
-def _requested(spec: Mapping) -> tuple[Decimal, Decimal]:
-    """(CPUs, GiB) that one replica asks for."""
-    asked = (spec.get("resources") or {}).get("requests") or {}
-    return (
-        _quantity(str(asked.get("cpu", ""))) or REPLICA_CPUS,
-        (_quantity(str(asked.get("memory", ""))) or REPLICA_MEMORY_GIB * 2**30) / 2**30,
-    )
+def _requested(spec: Mapping) -> list[tuple[str, int, Decimal, Decimal]]:
+    """[(what, how many, CPUs, GiB each)] of what asks for a share of nodes: replicas, and servers beside
+    them.
+    """
+    asked = spec.get("resources") or {}
+    found = [
+        (
+            "Replicas",
+            int(spec.get("replicas", 2)),
+            _quantity(asked.get("cpu_request")) or REPLICA_CPUS,
+            _gib(asked.get("memory_request")) or REPLICA_MEMORY_GIB,
+        )
+    ]
+    database, redis = spec.get("database") or {}, spec.get("redis") or {}
+    if database.get("mode", "in_cluster") == "in_cluster" and database.get("memory"):
+        cpus = _quantity(database.get("cpu")) or REPLICA_CPUS
+        found.append(
+            ("Database", int(database.get("instances", 1)), cpus, _gib(database["memory"]) or Decimal(0))
+        )
+    if redis.get("mode", "in_cluster") == "in_cluster" and redis.get("memory_mib"):
+        found.append(("Redis", 1, Decimal(0), Decimal(redis["memory_mib"]) / 1024))
+    return found
 
 
 SUFFIXES = {"m": Decimal("0.001"), "k": 1000, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
 
-def _quantity(text: str) -> Decimal | None:
+def _quantity(text) -> Decimal | None:
     """A quantity as Kubernetes writes it (500m, 1Gi); None when it is none."""
-    number = text.rstrip("mkMGKi")
+    number = str(text or "").rstrip("mkMGKi")
     try:
-        return Decimal(number) * SUFFIXES.get(text[len(number) :], 1)
+        return Decimal(number) * SUFFIXES.get(str(text)[len(number) :], 1)
     except ArithmeticError:
         return None
+
+
+def _gib(text) -> Decimal | None:
+    found = _quantity(text)
+    return None if found is None else found / 2**30
 
 
 def plan_estimated(*, project, provider: Provider, wanted: TargetSpec, current: TargetSpec | None) -> dict:

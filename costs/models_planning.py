@@ -231,6 +231,7 @@ class RecommendationStatus(models.TextChoices):
     ACCEPTED = "accepted", "Accepted"
     DISMISSED = "dismissed", "Dismissed"
     SNOOZED = "snoozed", "Snoozed"
+    REFUSED = "refused", "Considered and refused"
     GONE = "gone", "No longer found"
 
 

@@ -5,7 +5,9 @@ import logging
 from celery import shared_task
 from django.db import InterfaceError, OperationalError
 
-from costs import budgets
+from controlplane.models import Project
+from costs import budgets, recommendations, spend
+from worker.services import OperationInProgressError
 
 log = logging.getLogger(__name__)
 
@@ -17,3 +19,14 @@ def watch_budgets() -> None:
         budgets.budgets_watch()
     except (OperationalError, InterfaceError) as error:
         log.warning("no budget is watched, the database does not answer: %s", error)
+
+
+@shared_task(name="costs.find_recommendations", ignore_result=True)
+def find_recommendations() -> None:
+    """Look for savings in every project that has costs."""
+    for project in Project.objects.order_by("pk"):
+        if spend.has_records(project):
+            try:
+                recommendations.recommendations_search(project=project, requested_by="system")
+            except OperationInProgressError:
+                log.info("the search for savings in %s goes on", project)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from django.conf import settings
 
@@ -39,17 +40,19 @@ def workload_of(
     *,
     spec: dict | None = None,
     secrets: dict | None = None,
-    restarted_at: str = "",
+    restarted_at: str | None = None,
     ignored: Iterable[str] = (),
 ) -> Workload:
-    """What should run: these revisions, or the target's release with its replicas as the only one.
+    """What should run: these revisions, or those that an operation last set out to run.
 
     Raises the provider's error when the cluster's access cannot be had.
     """
     engine = provider_for(target.provider)
     told = target_spec(target, spec, secrets)
     if revisions is None:
-        revisions = (revision_of(target.release, replicas=target.desired_replicas),)
+        revisions = revisions_of(target)
+    if restarted_at is None:
+        restarted_at = (target.outputs.get("workload") or {}).get("restarted_at", "")
     known = dict(target.secrets) | (secrets or {}) | dict(engine.prepare(told).values)
     return Workload(
         target_id=target.pk,
@@ -62,6 +65,37 @@ def workload_of(
         revisions=tuple(revisions),
         restarted_at=restarted_at,
         ignored=frozenset(ignored),
+    )
+
+
+def intended(
+    target: Target, revisions: Sequence[Revision], *, restarted_at: str | None = None
+) -> dict[str, Any]:
+    """What an operation keeps in the target's `outputs["workload"]` before it has a cluster run this.
+
+    {revisions: [{role, release, replicas, weight}], restarted_at}; the latter stays when it is None.
+    """
+    known = target.outputs.get("workload") or {}
+    return {
+        "revisions": [
+            {"role": one.role, "release": one.release, "replicas": one.replicas, "weight": one.weight}
+            for one in revisions
+        ],
+        "restarted_at": known.get("restarted_at", "") if restarted_at is None else restarted_at,
+    }
+
+
+def revisions_of(target: Target) -> tuple[Revision, ...]:
+    """The revisions that should run; before there were any, the target's release as the only one."""
+    kept = (target.outputs.get("workload") or {}).get("revisions") or []
+    releases = {row.pk: row for row in Release.objects.filter(pk__in=[one["release"] for one in kept])}
+    if not kept or len(releases) < len({one["release"] for one in kept}):
+        return (revision_of(target.release, replicas=target.desired_replicas),)
+    return tuple(
+        revision_of(
+            releases[one["release"]], role=one["role"], replicas=one["replicas"], weight=one["weight"]
+        )
+        for one in kept
     )
 
 

@@ -30,6 +30,8 @@ STATES = {
     "destroying": ("working", "spinner"),
     "waiting": ("working", "hourglass"),
     "queued": ("unknown", "clock"),
+    "passed": ("ok", "check"),
+    "inconclusive": ("unknown", "question"),
     "pending": ("unknown", "clock"),
     "cancelling": ("warning", "spinner"),
     "rolling_back": ("warning", "spinner"),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from costs.api import budgets, estimates, imports, rates
+from costs.api import budgets, estimates, imports, rates, recommendations
 
 urlpatterns = [
     path("costs/imports", imports.CostImportsView.as_view()),
@@ -20,4 +20,23 @@ urlpatterns = [
     path("costs/alert-channels", budgets.ChannelsView.as_view()),
     path("costs/alert-channels/<str:channel>", budgets.ChannelView.as_view()),
     path("costs/alert-channels/<str:channel>/test", budgets.ChannelTestView.as_view()),
+    path("costs/recommendations", recommendations.RecommendationsView.as_view()),
+    path("costs/recommendations/<str:recommendation>", recommendations.RecommendationView.as_view()),
+    path(
+        "costs/recommendations/<str:recommendation>/accept",
+        recommendations.RecommendationAcceptView.as_view(),
+    ),
+    path(
+        "costs/recommendations/<str:recommendation>/dismiss",
+        recommendations.RecommendationDismissView.as_view(),
+    ),
+    path(
+        "costs/recommendations/<str:recommendation>/snooze",
+        recommendations.RecommendationSnoozeView.as_view(),
+    ),
+    path(
+        "costs/recommendations/<str:recommendation>/reopen",
+        recommendations.RecommendationReopenView.as_view(),
+    ),
+    path("costs/unit-costs", recommendations.UnitCostsView.as_view()),
 ]

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from costs.pages import budgets, estimates, overview, rates
+from costs.pages import budgets, estimates, overview, rates, recommendations
 
 urlpatterns = [
     path("", overview.overview, name="costs"),
@@ -22,4 +22,14 @@ urlpatterns = [
     path("alert-channels/", budgets.channels, name="cost-channels"),
     path("alert-channels/<str:channel_id>/test/", budgets.channel_test, name="cost-channel-test"),
     path("alert-channels/<str:channel_id>/delete/", budgets.channel_delete, name="cost-channel-delete"),
+    path("recommendations/", recommendations.index, name="cost-recommendations"),
+    path(
+        "recommendations/<str:recommendation_id>/", recommendations.recommendation, name="cost-recommendation"
+    ),
+    path(
+        "recommendations/<str:recommendation_id>/decide/",
+        recommendations.decide,
+        name="cost-recommendation-decide",
+    ),
+    path("units/", recommendations.units, name="cost-units"),
 ]

@@ -3,9 +3,11 @@
 from functools import cached_property
 
 from deployments.models import Release, Replica, Target
-from deployments.providers.base import Provider, Secret, TargetSpec, provider_for
+from deployments.providers.base import Progress, Provider, Secret, TargetSpec, provider_for
 from deployments.runtimes.base import ReplicaSpec, Runtime, runtime_for
+from deployments.runtimes.workload import WorkloadRuntime
 from deployments.services import target_spec
+from deployments.workloads import revision_of, workload_of
 from worker.handlers import OperationHandler
 
 
@@ -21,7 +23,7 @@ class TargetOperation(OperationHandler):
         return provider_for(self.target.provider)
 
     @cached_property
-    def runtime(self) -> Runtime:
+    def runtime(self) -> Runtime | WorkloadRuntime:
         return runtime_for(self.provider.runtime)
 
     @property
@@ -39,6 +41,11 @@ class TargetOperation(OperationHandler):
         """What a replica is given: the provider's values as they are valid now, and the target's own key."""
         known = dict(self.target.secrets) | dict(self.provider.prepare(self.spec).values)
         return Secret({name: known[name] for name in ("database_url", "jwt_secret")})
+
+    @cached_property
+    def is_cluster(self) -> bool:
+        """Whether the target's platform keeps the replicas itself."""
+        return isinstance(self.runtime, WorkloadRuntime)
 
     def replica_spec(self, replica: Replica) -> ReplicaSpec:
         """What the runtime is told of a replica."""
@@ -62,6 +69,13 @@ class TargetOperation(OperationHandler):
             host=host,
             port=port,
         )
+
+    def run_migration(self, release: Release) -> Progress:
+        """Bring the target's database to what a release needs; called again while it answers `pending`."""
+        if self.is_cluster:
+            workload = workload_of(self.target, (revision_of(release, replicas=0),))
+            return self.runtime.migrate(workload, release.pk)
+        return self.runtime.migrate(self.migration_spec(release))
 
     def redact(self, text: str) -> str:
         """The text without any secret of the target."""

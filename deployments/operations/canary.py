@@ -8,7 +8,7 @@ carries out before any other step, and `finish` looks for it once more under the
 import math
 from datetime import datetime, timedelta
 
-from deployments.models import Analysis, Replica, ReplicaStatus, Rollout, RolloutStatus
+from deployments.models import Analysis, ClusterState, Replica, ReplicaStatus, Rollout, RolloutStatus
 from deployments.operations.figures import counted_by_release, scrape_target
 from deployments.operations.gates import (
     FAILED,
@@ -22,6 +22,9 @@ from deployments.operations.gates import (
 from deployments.operations.recall import recalls_of
 from deployments.operations.replicas import Moving, Settled, Stuck
 from deployments.operations.rolling import RollingOperation
+from deployments.operations.sets import promotion, sides
+from deployments.runtimes.workload import CANARY
+from deployments.workloads import revision_of, workload_of
 from worker.engine import database_now
 from worker.outcomes import Next, Outcome, Wait
 
@@ -51,8 +54,27 @@ class CanaryOperation(RollingOperation):
         return self.rollout.steps[self.rollout.step]["weight"]
 
     def canary_count(self, weight: int) -> int:
-        """How many replicas the new release has for a weight."""
+        """How many replicas the new release has for a weight.
+
+        Where nothing but their number splits the requests, as many as come nearest to the weight beside all
+        the stable ones.
+        """
+        if self.is_cluster and weight < 100:
+            state = ClusterState.objects.filter(pk=self.target.pk).first()
+            if state is None or state.workload.get("routing", "replicas") == "replicas":
+                return min(self.count, max(1, round(self.count * weight / (100 - weight))))
         return max(1, math.ceil(self.count * weight / 100)) if self.count else 0
+
+    def two_sides(self, canary: int):
+        """What keeps all replicas of the stable release, and so many of the new one beside them."""
+        return sides(
+            self,
+            old=self.old_release,
+            old_count=self.old_count,
+            new=self.release,
+            new_count=canary,
+            weight=self.rollout.weight,
+        )
 
     def update_rollout(self, **values) -> None:
         """Write fields of the rollout's row and of the copy at hand; inside `self.atomic()`."""
@@ -133,8 +155,8 @@ class CanaryOperation(RollingOperation):
             if isinstance(standing, Settled) and not self._set_weight(100):
                 return Wait(0.1, "the abort")
         else:
-            standing = self.replica_set(
-                release=self.release, count=self.count, is_wanted=self.is_wanted, phase="promote"
+            standing = promotion(
+                self, release=self.release, count=self.count, is_wanted=self.is_wanted
             ).move()
             if isinstance(standing, Settled):
                 return Next(self.finish)
@@ -194,7 +216,17 @@ class CanaryOperation(RollingOperation):
         return True
 
     def route(self, weight: int) -> None:
-        """Tell the runtime of a weight; the gateway reads the row."""
+        """Have a cluster's own routes carry the weight; the gateway reads the rollout's row.
+
+        A kill before this costs nothing: the next move applies what is wanted, the weights with it.
+        """
+        if not self.is_cluster:
+            return
+        revisions = (
+            revision_of(self.old_release, replicas=self.old_count, weight=100 - weight),
+            revision_of(self.release, role=CANARY, replicas=self.canary_count(weight), weight=weight),
+        )
+        self.runtime.route(workload_of(self.target, revisions))
 
     def is_cancelled(self) -> bool:
         """Whether an abort was asked for by now; inside `self.atomic()`, which keeps others from it."""
@@ -306,6 +338,6 @@ class CanaryOperation(RollingOperation):
     # Going back
 
     def take_back(self) -> Outcome:
-        if self.is_canary and self.rollout.status in RolloutStatus.open():
+        if self.is_canary and self.rollout.weight and self.rollout.status in RolloutStatus.open():
             self._set_weight(0)
         return super().take_back()

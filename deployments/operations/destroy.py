@@ -4,10 +4,12 @@ import time
 
 from django.conf import settings
 
+from deployments.mirroring import end_all
 from deployments.models import LIVE_REPLICA, Health, Replica, ReplicaStatus, TargetStatus
 from deployments.operations.base import TargetOperation
 from deployments.operations.replicas import MOVE_SECONDS, live_replicas
-from deployments.providers.base import ABSENT, FAILED
+from deployments.providers.base import ABSENT, FAILED, PENDING
+from deployments.workloads import workload_of
 from worker.engine import database_now
 from worker.handlers import operation
 from worker.outcomes import Cancelled, Done, Fail, Next, Outcome, Wait
@@ -21,6 +23,8 @@ class DestroyTarget(TargetOperation):
         if self.target.status != TargetStatus.DESTROYING:
             with self.atomic():
                 self.update_target(status=TargetStatus.DESTROYING, status_reason="")
+        if self.is_cluster:
+            return self._remove_workload()
         deadline = time.monotonic() + MOVE_SECONDS
         live = live_replicas(self.target)
         for number, replica in enumerate(live):
@@ -36,6 +40,17 @@ class DestroyTarget(TargetOperation):
                 self.report(f"Stopped replica {replica.pk}", replica=replica.pk)
         return Next(self.remove_infrastructure, "No replica runs any more")
 
+    def _remove_workload(self) -> Outcome:
+        """The cluster ends the pods; what the inventory does not hold is not touched."""
+        progress = self.runtime.delete(workload_of(self.target))
+        if progress.state == PENDING:
+            return Wait(1, progress.message or "the workload to be removed", progress.percent)
+        if progress.state == FAILED:
+            return Fail(self.redact(progress.error), code="destroy_failed", remedy=progress.remedy)
+        with self.atomic():
+            end_all(self.target, "the target is destroyed")
+        return Next(self.remove_infrastructure, "Nothing of the workload is left")
+
     def remove_infrastructure(self) -> Outcome:
         self.remember(dropping=True)
         reference = self.provider.destroy(self.spec, self.target.engine_ref, self.operation.pk)
@@ -50,6 +65,8 @@ class DestroyTarget(TargetOperation):
         return Wait(2, progress.message or "the infrastructure to be removed", progress.percent)
 
     def remove_traces(self) -> Outcome:
+        if self.is_cluster:
+            return Next(self.finish)
         for replica_id in Replica.objects.filter(target=self.target).values_list("pk", flat=True):
             self.runtime.remove(replica_id)
         return Next(self.finish)

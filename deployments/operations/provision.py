@@ -2,11 +2,14 @@
 
 import secrets
 
+from deployments.mirroring import end_all
 from deployments.models import RUNNING_TARGET, Replica, ReplicaStatus, TargetStatus
 from deployments.operations.base import TargetOperation
-from deployments.operations.replicas import Moving, ReplicaSet, Stuck, counted, live_replicas
+from deployments.operations.replicas import Moving, Stuck, counted, live_replicas
+from deployments.operations.sets import replica_set
 from deployments.providers.base import ABSENT, FAILED, PENDING
 from deployments.services import release_create
+from deployments.workloads import workload_of
 from worker.engine import database_now
 from worker.handlers import operation
 from worker.outcomes import Cancelled, Done, Fail, Next, Outcome, Wait
@@ -84,7 +87,7 @@ class ProvisionTarget(TargetOperation):
 
     def migrate(self) -> Outcome:
         schema = self.runtime.schema(self.target.release.image)
-        progress = self.runtime.migrate(self.migration_spec(self.target.release))
+        progress = self.run_migration(self.target.release)
         if progress.state == PENDING:
             return Wait(2, progress.message or "the vector schema to be migrated", progress.percent)
         if progress.state == FAILED:
@@ -102,8 +105,8 @@ class ProvisionTarget(TargetOperation):
             return Next(self.give_up, standing.reason)
         return Next(self.finish)
 
-    def _replicas(self, count: int, phase: str) -> ReplicaSet:
-        return ReplicaSet(
+    def _replicas(self, count: int, phase: str):
+        return replica_set(
             self, release=self.target.release, count=count, is_wanted=self._is_wanted, phase=phase
         )
 
@@ -131,7 +134,11 @@ class ProvisionTarget(TargetOperation):
 
     def give_up(self) -> Outcome:
         """End the replicas that did not come up; the infrastructure stays for a retry."""
-        self._stop_starting("the target did not come up")
+        if self.is_cluster:
+            if not self.served_before:
+                self.runtime.apply(workload_of(self.target, ()))
+        else:
+            self._stop_starting("the target did not come up")
         return Fail(
             self.state["failure"],
             code="not_ready",
@@ -151,14 +158,21 @@ class ProvisionTarget(TargetOperation):
         return Next(self.tear_down, "Removing what was made so far")
 
     def tear_down(self) -> Outcome:
-        self._stop_starting("the provisioning was cancelled")
+        if not self.is_cluster:
+            self._stop_starting("the provisioning was cancelled")
+        elif self.state.get("applied") or self.target.outputs.get("schema"):
+            progress = self.runtime.delete(workload_of(self.target))
+            if progress.state == PENDING:
+                return Wait(1, progress.message or "the workload to be removed", progress.percent)
+            end_all(self.target, "the provisioning was cancelled")
         if self.state.get("token"):
             self.provider.destroy(self.spec, self.target.engine_ref, self.operation.pk)
             progress = self.provider.observe(self.spec, self.target.engine_ref)
             if progress.state != ABSENT:
                 return Wait(2, progress.message or "the infrastructure to be removed", progress.percent)
-        for replica in Replica.objects.filter(target=self.target):
-            self.runtime.remove(replica.pk)
+        if not self.is_cluster:
+            for replica in Replica.objects.filter(target=self.target):
+                self.runtime.remove(replica.pk)
         return Cancelled("Everything that was made is removed; the target can be provisioned again.")
 
     def restore(self) -> Outcome:

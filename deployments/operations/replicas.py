@@ -312,22 +312,6 @@ class ReplicaSet:
         return Settled()
 
 
-class TwoSides:
-    """Two releases side by side, each a set of its own."""
-
-    def __init__(self, stable: ReplicaSet, canary: ReplicaSet):
-        self.sides = (stable, canary)
-
-    def move(self) -> Settled | Moving | Stuck:
-        """Move both; what is worse of how they stand."""
-        found = [side.move() for side in self.sides]
-        for kind in (Stuck, Moving):
-            for standing in reversed(found):
-                if isinstance(standing, kind):
-                    return standing
-        return Settled()
-
-
 def counted(count: int, noun: str) -> str:
     """A count with its noun: `1 replica`, `2 replicas`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -12,6 +12,10 @@ class RestartTarget(RollingOperation):
     def is_wanted(self, replica: Replica) -> bool:
         return self.made(replica) and super().is_wanted(replica)
 
+    @property
+    def restarted_at(self) -> str:
+        return self.operation.created_at.isoformat()
+
     def finish(self) -> Outcome:
         with self.atomic():
             self.serves_again()

@@ -2,7 +2,8 @@
 
 from deployments.models import RUNNING_TARGET, Release, Replica, TargetStatus
 from deployments.operations.base import TargetOperation
-from deployments.operations.replicas import Moving, ReplicaSet, Stuck, TwoSides
+from deployments.operations.replicas import Moving, Stuck
+from deployments.operations.sets import replica_set
 from deployments.providers.base import FAILED, PENDING
 from worker.outcomes import Cancelled, Fail, Next, Outcome, Wait
 
@@ -40,27 +41,10 @@ class RollingOperation(TargetOperation):
     def is_wanted_back(self, replica: Replica) -> bool:
         return replica.release_id == self.old_release.pk
 
-    def replica_set(self, **wanted):
-        """What moves this target's replicas to what is wanted; see `ReplicaSet`."""
-        return ReplicaSet(self, **wanted)
-
-    def two_sides(self, canary: int):
-        """What keeps all replicas of the old release, and so many of the new one beside them."""
-        stable = self.replica_set(
-            release=self.old_release,
-            count=self.old_count,
-            is_wanted=lambda replica: True,
-            phase="stable",
-            among=self.old_release.pk,
-        )
-        beside = self.replica_set(
-            release=self.release,
-            count=canary,
-            is_wanted=lambda replica: True,
-            phase="canary",
-            among=self.release.pk,
-        )
-        return TwoSides(stable, beside)
+    @property
+    def restarted_at(self) -> str | None:
+        """What makes a cluster replace every pod when it is another than before; None: as it was."""
+        return None
 
     def made(self, replica: Replica) -> bool:
         """Whether this operation started the replica."""
@@ -85,7 +69,7 @@ class RollingOperation(TargetOperation):
         return self.roll
 
     def migrate(self) -> Outcome:
-        progress = self.runtime.migrate(self.migration_spec(self.release))
+        progress = self.run_migration(self.release)
         if progress.state == PENDING:
             return Wait(2, progress.message or "the vector schema to be migrated", progress.percent)
         if progress.state == FAILED:
@@ -96,8 +80,13 @@ class RollingOperation(TargetOperation):
         return Next(self.first_move, f"The vector schema is at {schema}")
 
     def roll(self) -> Outcome:
-        standing = self.replica_set(
-            release=self.release, count=self.count, is_wanted=self.is_wanted, phase="roll"
+        standing = replica_set(
+            self,
+            release=self.release,
+            count=self.count,
+            is_wanted=self.is_wanted,
+            phase="roll",
+            restarted_at=self.restarted_at,
         ).move()
         if isinstance(standing, Moving):
             return Wait(standing.seconds, standing.waiting_for, standing.percent)
@@ -111,7 +100,8 @@ class RollingOperation(TargetOperation):
 
     def take_back(self) -> Outcome:
         """Full old capacity first, then the new replicas go."""
-        standing = self.replica_set(
+        standing = replica_set(
+            self,
             release=self.old_release,
             count=self.old_count,
             is_wanted=self.is_wanted_back,
@@ -136,7 +126,8 @@ class RollingOperation(TargetOperation):
         return "Read the logs of the replica that failed; mend the cause, then try again."
 
     def cancel(self) -> Outcome:
-        if not self.state.get("made") and self.operation.cancelled_from_step in ("begin", "migrate"):
+        changed = self.state.get("made") or self.state.get("applied")
+        if not changed and self.operation.cancelled_from_step in ("begin", "migrate"):
             return Cancelled("Nothing was changed yet.")
         return Next(self.take_back, "Going back to what ran before")
 

@@ -72,6 +72,10 @@ urlpatterns = [
     path("operations/<str:operation_id>/cancel/", operations.cancel, name="operation-cancel"),
     path("operations/<str:operation_id>/retry/", operations.retry, name="operation-retry"),
     path("rollouts/<str:rollout_id>/", rollouts.rollout, name="rollout"),
+    *[
+        path(f"rollouts/<str:rollout_id>/{verb}/", rollouts.control, {"verb": verb}, name=f"rollout-{verb}")
+        for verb in rollouts.CONTROLS
+    ],
     path("fleets/", fleets.index, name="fleets"),
     path("new-fleet/", fleets.new, name="new-fleet"),
     path("fleets/<str:name>/", fleets.fleet, name="fleet"),

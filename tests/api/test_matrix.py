@@ -148,6 +148,14 @@ ROWS = {
     ("GET", "costs/alert-channels/{channel}"): (OPERATE, None),
     ("DELETE", "costs/alert-channels/{channel}"): (ADMIN, None),
     ("POST", "costs/alert-channels/{channel}/test"): (OPERATE, None),
+    ("GET", "costs/recommendations"): (VIEW, None),
+    ("POST", "costs/recommendations"): (OPERATE, None),
+    ("GET", "costs/recommendations/{recommendation}"): (VIEW, None),
+    ("POST", "costs/recommendations/{recommendation}/accept"): (OPERATE, None),
+    ("POST", "costs/recommendations/{recommendation}/dismiss"): (OPERATE, {"reason": "It is needed."}),
+    ("POST", "costs/recommendations/{recommendation}/snooze"): (OPERATE, {"days": 7}),
+    ("POST", "costs/recommendations/{recommendation}/reopen"): (OPERATE, None),
+    ("GET", "costs/unit-costs"): (VIEW, None),
 }
 # What another project's administrator is not told to be absent, because it is not the project's own.
 SHARED = {
@@ -169,6 +177,8 @@ SHARED = {
     "costs/estimates",
     "costs/budgets",
     "costs/alert-channels",
+    "costs/recommendations",
+    "costs/unit-costs",
     "costs/imports",
 }
 ADDRESS_OF = {
@@ -191,6 +201,7 @@ ADDRESS_OF = {
     "estimate": "{estimate}",
     "budget": "{budget}",
     "channel": "{channel}",
+    "recommendation": "{recommendation}",
     "cost_import": "{cost_import}",
 }
 
@@ -228,6 +239,17 @@ def filled(address, world, user):
         ),
         "estimate": project.estimates.create(name="e"),
         "budget": project.budgets.create(name="b", amount=1, currency="USD"),
+        "recommendation": project.recommendations.create(
+            cloud="AWS",
+            type="arm64",
+            resource="i-1",
+            amount=1,
+            cost=2,
+            currency="USD",
+            summary="Smaller.",
+            implementation={"steps": [], "effort": "low", "restart": False, "reversible": True, "spec": {}},
+            seen_at="2026-11-01T00:00:00Z",
+        ),
         "channel": project.alert_channels.create(name="c", kind="email", recipients=["a@example.org"]),
     }
     world_values = {**vars(world), "member": user.username, "api_key": key.pk, "rate": rate.pk}

@@ -6,13 +6,22 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
-from costs.estimates import as_money, compared, estimate_keep, estimate_make, node_price_set
+from controlplane import ids
+from costs.estimates import (
+    as_money,
+    compared,
+    estimate_keep,
+    estimate_make,
+    node_price_set,
+    plan_estimated,
+)
 from costs.estimates_math import price_lines, totals
 from costs.estimates_presets import PRESETS, preset
 from costs.models_planning import Estimate
 from costs.prices import FoundPrice
 from costs.variance import estimate_variance
 from deployments.previews import target_preview
+from deployments.providers.base import TargetSpec, provider_for
 from deployments.services import target_plan
 from tests.costs.billing import bill, record
 
@@ -133,3 +142,28 @@ def test_an_estimate_is_held_against_its_target_s_bill(project, target):
     assert found["billed"] == {"amount": "121.67", "currency": "USD"}
     assert found["difference"] == {"amount": "9.25", "currency": "USD"}
     assert found["percent"] == pytest.approx(8.2, abs=0.1)
+
+
+def test_a_kubernetes_plan_prices_what_its_pods_ask_for(project):
+    node_price_set(
+        project=project,
+        provider="kubernetes",
+        target=None,
+        cpus=Decimal(4),
+        memory_gib=Decimal(16),
+        amount=Decimal("0.16"),
+        currency="USD",
+        set_by="test",
+    )
+    spec = {
+        "replicas": 3,
+        "resources": {"cpu_request": "500m", "memory_request": "4Gi"},
+        "database": {"cpu": "1", "memory": "2Gi", "instances": 2},
+        "redis": {"memory_mib": 512},
+    }
+    wanted = TargetSpec(target_id=ids.new("tgt"), name="k", region="", spec=spec)
+    found = plan_estimated(project=project, provider=provider_for("kubernetes"), wanted=wanted, current=None)
+    after = {line["name"]: Decimal(line["after"]["amount"]) for line in found["lines"]}
+    # 4 of 16 GiB is a quarter of a node, 1 of 4 CPUs too, half a GiB a thirty-second; 730 h at 0.16.
+    assert after == {"Replicas": Decimal("87.60"), "Database": Decimal("58.40"), "Redis": Decimal("3.65")}
+    assert found["monthly"] == [{"amount": "149.65", "currency": "USD"}] and found["before"] == []

@@ -16,9 +16,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser):
         add_arguments(parser)
         parser.add_argument("--format", choices=FORMATS, default=KUSTOMIZE)
-        parser.add_argument(
-            "--out", required=True, help="a new or empty directory, or one of a former export"
-        )
+        parser.add_argument("--out", required=True, help="a new or empty directory, or a former export")
         parser.add_argument("--repository", default=Repository.url, help="its URL, for Argo CD")
         parser.add_argument("--path", default="", help="of the directory in it; the target's name by default")
         parser.add_argument("--revision", default=Repository.revision, help="branch, tag or commit to follow")

@@ -46,7 +46,7 @@ class Behaviour:
     exit_code: int = 0
     logs: tuple[str, ...] = ()
     serve: Serve | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] | Callable[[dict, dict[str, str]], Mapping[str, str]] = field(default_factory=dict)
     command: Callable[[dict, Mapping[str, str], int], list[str]] | None = None
     cpu: str = "10m"
     memory: str = "64Mi"
@@ -92,13 +92,14 @@ def completes(exit_code: int = 0, after: float = 0, logs: tuple[str, ...] = ()) 
     return Behaviour("complete", after_seconds=after, exit_code=exit_code, logs=tuple(logs))
 
 
-def process(env: Mapping[str, str] | None = None, command=None, **more: Any) -> Behaviour:
+def process(env=None, command=None, **more: Any) -> Behaviour:
     """The container's command runs as a process of this machine.
 
-    `manage.py` commands run from this repository. `env` is laid over the pod's; `command` may turn
-    (container, environment, port) into another command line.
+    `manage.py` commands run from this repository. `env` is laid over the pod's: a mapping, or a callable
+    of (pod, environment) that gives one. `command` may turn (container, environment, port) into another
+    command line.
     """
-    return Behaviour("process", env=dict(env or {}), command=command, **more)
+    return Behaviour("process", env=env or {}, command=command, **more)
 
 
 class Behaviours:

@@ -287,6 +287,9 @@ class Cluster:
                 return Answer(json=openapi.index(resources))
             group, version = ("", parts[3]) if parts[2] == "api" else (parts[3], parts[4])
             return Answer(json=openapi.v3(resources, self.schemas, group, version))
+        if parts[:2] == ["openapi", "v2"] and "proto-openapi" in accept:
+            kind = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+            return Answer(body=openapi.v2_protobuf(resources, f"v{self.version}.0"), content_type=kind)
         if parts[:2] == ["openapi", "v2"]:
             return Answer(json=openapi.v2(resources, self.schemas, f"v{self.version}.0"))
         if parts[0] not in ("api", "apis"):

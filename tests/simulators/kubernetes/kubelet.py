@@ -392,7 +392,8 @@ class Kubelet:
         except environment.Missing as missing:
             run.reason, run.message = "CreateContainerConfigError", str(missing)
             return False
-        env.update(run.behaviour.env)
+        given = run.behaviour.env
+        env.update(given(pod, env) if callable(given) else given)
         run.port = free_port()
         make = run.behaviour.command or environment.command_line
         command = make(container, env, run.port)

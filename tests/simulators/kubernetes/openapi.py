@@ -53,6 +53,35 @@ def v2(resources: Resources, schemas: Schemas, version: str) -> dict:
     }
 
 
+def v2_protobuf(resources: Resources, version: str) -> bytes:
+    """The v2 document as the protobuf that older kubectl insists on: only what can be patched, and how.
+
+    Such a kubectl merges by the types it was built with, but asks here whether there is a dry run; its own
+    validation needs the definitions, which are left out, and must be turned off.
+    """
+    info = _field(1, b"Kubernetes") + _field(2, version.encode())
+    query = b"".join(
+        _field(8, _field(1, _field(2, _field(3, _field(2, b"query") + _field(4, name.encode())))))
+        for name in (*_WRITING, "force")
+    )
+    paths = b""
+    for resource in resources:
+        gvk = f"group: {resource.group!r}\nkind: {resource.kind}\nversion: {resource.version}\n".encode()
+        extension = _field(1, b"x-kubernetes-group-version-kind") + _field(2, _field(2, gvk))
+        item = _field(8, query + _field(13, extension))
+        paths += _field(2, _field(1, f"/{resource.qualified}/{{name}}".encode()) + _field(2, item))
+    return _field(1, b"2.0") + _field(2, info) + _field(8, paths)
+
+
+def _field(number: int, value: bytes) -> bytes:
+    """One length-delimited field of a protobuf message."""
+    size, length = len(value), b""
+    while size > 127:
+        length += bytes([size & 127 | 128])
+        size >>= 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + value
+
+
 def _documents(served: list[Resource], schemas: Schemas, prefix: str) -> tuple[dict, dict[str, str]]:
     """The schemas that the resources need, by name, and the name of each kind's."""
     names, documents = {}, {}

@@ -63,7 +63,7 @@ class Subresources:
                 told = f"Invalid value: {replicas}: must be greater than or equal to 0"
                 raise errors.invalid(call.resource, call.name, [("spec.replicas", told)])
             new = {**document, "spec": {**document["spec"], "replicas": replicas}}
-            made = self.writer._update(call.resource, document, _copied(new), options, "scale")
+            made = self.writer.scale(call.resource, document, new, options)
             return Answer(json=self._scale_of(made))
 
     @staticmethod
@@ -288,12 +288,6 @@ class Subresources:
         ]
         kind = answer.getheader("Content-Type") or "application/octet-stream"
         return Answer(answer.status, body=body, content_type=kind, headers=kept)
-
-
-def _copied(document: dict) -> dict:
-    from tests.simulators.kubernetes.schema import copied
-
-    return copied(document)
 
 
 def _line(line: tuple[datetime, str], stamped: bool) -> bytes:

@@ -77,12 +77,6 @@ class Writer:
             ) from None
         if unknown and options.validation == "Strict":
             told = ", ".join(f'unknown field "{path}"' for path in unknown)
-            if resource.custom:
-                raise errors.bad_request(
-                    f'{resource.kind} in version "{resource.version}" cannot be handled as a '
-                    f"{resource.kind}: "
-                    f"strict decoding error: {told}"
-                )
             raise errors.bad_request(
                 f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
                 f"strict decoding error: {told}"
@@ -193,7 +187,6 @@ class Writer:
                 }
             elif "status" in resource.subresources:
                 config.pop("status", None)
-            self._unencoded(resource, config)
             new = applying.apply(
                 old, config, kind, resource, options.manager, force=options.force, subresource=subresource
             )
@@ -201,10 +194,6 @@ class Writer:
             if old is None:
                 return self._create(resource, new, options, owned=True), True
             return self._update(resource, old, new, options, subresource, owned=True), False
-
-    @staticmethod
-    def _unencoded(resource: Resource, config: dict) -> None:
-        pass
 
     @staticmethod
     def _untyped(resource: Resource, namespace: str, name: str, why: str) -> str:
@@ -403,6 +392,11 @@ class Writer:
             if resource.kind == "Namespace":
                 new["status"] = {**(old.get("status") or {}), "phase": "Terminating"}
             return self.store.put(resource.key, new), False
+
+    def scale(self, resource: Resource, old: dict, new: dict, options: Options) -> dict:
+        """Store a changed number of replicas, as the subresource scale does."""
+        with self.store.lock:
+            return self._update(resource, old, copied(new), options, "scale")
 
     # What controllers call.
 

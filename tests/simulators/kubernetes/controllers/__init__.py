@@ -2,6 +2,7 @@
 
 from tests.simulators.kubernetes import customs
 from tests.simulators.kubernetes.admission import Admission
+from tests.simulators.kubernetes.controllers.autoscalers import Autoscalers
 from tests.simulators.kubernetes.controllers.budgets import Budgets
 from tests.simulators.kubernetes.controllers.cronjobs import CronJobs
 from tests.simulators.kubernetes.controllers.deployments import Deployments
@@ -9,6 +10,7 @@ from tests.simulators.kubernetes.controllers.garbage import Garbage
 from tests.simulators.kubernetes.controllers.jobs import Jobs
 from tests.simulators.kubernetes.controllers.metrics import Metrics
 from tests.simulators.kubernetes.controllers.namespaces import Namespaces
+from tests.simulators.kubernetes.controllers.operators import Operators
 from tests.simulators.kubernetes.controllers.pods import owner_of
 from tests.simulators.kubernetes.controllers.replicasets import ReplicaSets
 from tests.simulators.kubernetes.controllers.scheduler import Scheduler
@@ -33,6 +35,8 @@ class Controllers:
         self.namespaces = Namespaces(cluster)
         self.volumes = Volumes(cluster)
         self.budgets = Budgets(cluster)
+        self.autoscalers = Autoscalers(cluster)
+        self.operators = Operators(cluster)
         self.admission = Admission(cluster)
         self.garbage = Garbage(cluster)
         self.metrics = Metrics(cluster)
@@ -58,6 +62,8 @@ class Controllers:
         self.namespaces.changed(change)
         self.volumes.changed(change)
         self.budgets.changed(change)
+        self.autoscalers.changed(change)
+        self.operators.changed(change)
         self.admission.changed(change)
         if sync := self._own.get(change.key):
             self._soon(change.key, namespace, name, sync)
@@ -73,5 +79,5 @@ class Controllers:
             self._soon(change.key, namespace, name, self.services.sync)
         elif change.key == customs.KEY:
             customs.changed(self.cluster, change)
-        elif change.key == "nodes":
+        elif change.key in ("nodes", "persistentvolumeclaims"):
             self.scheduler.retry()

@@ -15,7 +15,7 @@ class Metrics:
     def answer(self, call) -> Answer:
         if call.verb not in ("get", "list"):
             raise errors.method_not_allowed()
-        make = self._pod if call.resource.plural == "pods" else self._node
+        make = self.of_pod if call.resource.plural == "pods" else self._node
         key = call.resource.plural
         if call.verb == "get":
             held = self.store.get(key, call.namespace, call.name)
@@ -38,7 +38,8 @@ class Metrics:
             }
         )
 
-    def _pod(self, pod: dict) -> dict | None:
+    def of_pod(self, pod: dict) -> dict | None:
+        """A pod's PodMetrics; None while it does not run."""
         run = self.cluster.kubelet.runs.get(pod["metadata"]["uid"])
         if run is None or run.stage != "running":
             return None
@@ -53,7 +54,7 @@ class Metrics:
     def _node(self, node: dict) -> dict:
         cpu, memory = Decimal("0.1"), 512 * 2**20
         for pod in self.store.find("pods"):
-            if pod["spec"].get("nodeName") == node["metadata"]["name"] and (made := self._pod(pod)):
+            if pod["spec"].get("nodeName") == node["metadata"]["name"] and (made := self.of_pod(pod)):
                 for container in made["containers"]:
                     cpu += quantities.parse(container["usage"]["cpu"])
                     memory += int(quantities.parse(container["usage"]["memory"]))

@@ -4,6 +4,7 @@ from collections import Counter
 from decimal import Decimal
 
 from tests.simulators.kubernetes import applying, quantities, selectors
+from tests.simulators.kubernetes.controllers.volumes import claims_of
 from tests.simulators.kubernetes.store import Change
 
 COMPONENT = "default-scheduler"
@@ -43,6 +44,9 @@ class Scheduler:
                 told = behaviour.message or self._told(len(nodes), Counter({"Insufficient cpu": len(nodes)}))
                 self._failed(pod, told)
                 return
+            if missing := self._missing_claim(pod):
+                self._failed(pod, self._told(len(nodes), Counter(), missing))
+                return
             reasons, fitting = Counter(), []
             everyone = self.store.find("pods")
             for node in nodes:
@@ -57,9 +61,14 @@ class Scheduler:
             self._bind(pod, min(fitting, key=lambda node: self._load(pod, node, everyone)))
 
     @staticmethod
-    def _told(count: int, reasons: Counter) -> str:
+    def _told(count: int, reasons: Counter, whole: str = "") -> str:
         if not count:
             return "no nodes available to schedule pods"
+        if whole:
+            why = f"{count} Preemption is not helpful for scheduling"
+            return (
+                f"0/{count} nodes are available: {whole}. preemption: 0/{count} nodes are available: {why}."
+            )
         parts = ", ".join(sorted(f"{number} {reason}" for reason, number in reasons.items()))
         lack = all(reason.startswith("Insufficient") or reason == "Too many pods" for reason in reasons)
         why = (
@@ -100,6 +109,21 @@ class Scheduler:
             self.cluster.recorder.tell(bound, "Scheduled", told, component=COMPONENT)
 
     # Fitting.
+
+    def _missing_claim(self, pod: dict) -> str:
+        """Why the pod's claims fit no node, or ""."""
+        namespace = pod["metadata"]["namespace"]
+        for name in claims_of(pod):
+            claim = self.store.get("persistentvolumeclaims", namespace, name)
+            if claim is None:
+                return f'persistentvolumeclaim "{name}" not found'
+            bound = (claim.get("status") or {}).get("phase") == "Bound"
+            kind = self.store.get(
+                "storageclasses.storage.k8s.io", "", claim["spec"].get("storageClassName", "")
+            )
+            if not bound and (kind is None or kind.get("volumeBindingMode") != "WaitForFirstConsumer"):
+                return "pod has unbound immediate PersistentVolumeClaims"
+        return ""
 
     @staticmethod
     def _requests(pod: dict) -> dict[str, Decimal]:

@@ -1,0 +1,239 @@
+"""Every operation on a target in a cluster, against the simulated API server; and with its worker killed."""
+
+import random
+from collections import Counter, defaultdict
+from datetime import datetime
+
+import pytest
+
+from controlplane.models import Project
+from deployments.accounts import account_create
+from deployments.models import Replica, RolloutStatus, TargetStatus
+from deployments.services import (
+    rollback_start,
+    rollout_start,
+    target_create,
+    target_destroy,
+    target_restart,
+    target_scale,
+    target_update,
+)
+from tests.simulators.kubernetes import Cluster
+from tests.simulators.kubernetes import behaviours as pods
+from worker import engine
+from worker.models import Status
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OWNED = (
+    *("Deployment", "ReplicaSet", "Pod", "Service", "Secret", "ConfigMap", "ServiceAccount"),
+    *("NetworkPolicy", "Job", "PodDisruptionBudget"),
+)
+BOUNDS = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "+Inf")
+
+
+class Served:
+    """What the pods of the simulated cluster answer: as the vector API does, each as slow as its release."""
+
+    def __init__(self):
+        self.counts = defaultdict(Counter)
+        self.slow = set()
+
+    def __call__(self, request):
+        """`/metrics` counts the requests that a pod would have answered since it was asked last."""
+        pod = request.pod["metadata"]["uid"]
+        if request.path != "/metrics":
+            return pods.Served(200, {"status": "ok", "checks": {}})
+        seconds = 0.3 if self.release_of(request.pod) in self.slow else 0.008
+        counts = self.counts[pod]
+        for _ in range(20):
+            counts["requests"] += 1
+            counts["ms"] += round(seconds * 1000)
+            for bound in BOUNDS:
+                counts[bound] += seconds <= float(bound)
+        lines = [
+            "# TYPE aindusdb_api_requests_total counter",
+            f'aindusdb_api_requests_total{{route="query",status="200"}} {counts["requests"]}',
+            "# TYPE aindusdb_api_request_duration_seconds histogram",
+            *(
+                f'aindusdb_api_request_duration_seconds_bucket{{route="query",le="{bound}"}} {counts[bound]}'
+                for bound in BOUNDS
+            ),
+            f'aindusdb_api_request_duration_seconds_sum{{route="query"}} {counts["ms"] / 1000}',
+            f'aindusdb_api_request_duration_seconds_count{{route="query"}} {counts["requests"]}',
+        ]
+        return pods.Served(200, "\n".join(lines) + "\n", {"Content-Type": "text/plain"})
+
+    @staticmethod
+    def release_of(pod) -> str:
+        return next(value for value in pod["metadata"]["labels"].values() if value.startswith("rel_"))
+
+
+def is_job(pod) -> bool:
+    return "batch.kubernetes.io/job-name" in pod["metadata"].get("labels", {})
+
+
+def is_api(pod) -> bool:
+    return not is_job(pod) and any(
+        str(value).startswith("rel_") for value in pod["metadata"].get("labels", {}).values()
+    )
+
+
+@pytest.fixture(scope="module")
+def served():
+    return Served()
+
+
+@pytest.fixture(scope="module")
+def cluster(served):
+    with Cluster(version="1.34", crds=("metrics",), speed=10) as cluster:
+        cluster.pods.behave(lambda pod: True, pods.ready())
+        cluster.pods.behave(is_api, pods.ready(serve=served))
+        cluster.pods.behave(is_job, pods.completes())
+        yield cluster
+
+
+@pytest.fixture
+def project(transactional_db):
+    return Project.objects.create(name="default")
+
+
+@pytest.fixture
+def make(project, cluster):
+    """Makes a target in a namespace of its own, and its provision operation."""
+    account_create(
+        project=project,
+        name="lab",
+        provider="kubernetes",
+        credentials={"kubeconfig": cluster.kubeconfig()},
+        created_by="test",
+    )
+
+    def make(name, **spec):
+        spec = {"namespace": f"{name}-{random.getrandbits(24):x}", "replicas": 2} | spec
+        spec |= {
+            "autoscaling": {"enabled": False},
+            "database": {"mode": "external", "url": "postgresql://one:secret@db.test:5432/one"},
+            "redis": {"mode": "none"},
+        }
+        target, plan, operation = target_create(
+            project=project, name=name, provider="kubernetes", account="lab", spec=spec, created_by="test"
+        )
+        assert operation, plan.problems
+        return target, operation
+
+    return make
+
+
+@pytest.fixture
+def run():
+    def run(operation, seconds=25.0):
+        try:
+            engine.drain(operation.subject, seconds=seconds)
+        except TimeoutError as error:
+            told = operation.events.order_by("-sequence").values_list("step", "outcome", "message")[:8]
+            raise AssertionError(list(told)) from error
+        operation.refresh_from_db()
+        return operation
+
+    return run
+
+
+def of(cluster, target):
+    """{kind: names} of what the target has in the cluster."""
+    namespace = target.spec["namespace"]
+    return {
+        kind: sorted(one["metadata"]["name"] for one in cluster.objects(kind, namespace)) for kind in OWNED
+    }
+
+
+def images(cluster, target):
+    """What the pods that serve run, by how many of them."""
+    return Counter(
+        pod["spec"]["containers"][0]["image"]
+        for pod in cluster.objects("Pod", target.spec["namespace"])
+        if is_api(pod) and not pod["metadata"].get("deletionTimestamp")
+    )
+
+
+def test_provision_roll_out_scale_restart_and_destroy(make, run, cluster):
+    target, operation = make("one")
+    assert run(operation).status == Status.SUCCEEDED, operation.error
+    target.refresh_from_db()
+    assert target.status == TargetStatus.READY
+    assert images(cluster, target) == {target.release.image: 2}
+    assert Replica.objects.filter(target=target, status="ready").count() == 2
+    before = of(cluster, target)
+
+    _, operation = rollout_start(target=target, image="aindusdb/api:9.1", requested_by="test")
+    assert run(operation).status == Status.SUCCEEDED, operation.error
+    target.refresh_from_db()
+    assert images(cluster, target) == {"aindusdb/api:9.1": 2}
+    assert of(cluster, target)["Deployment"] == before["Deployment"]
+
+    _, operation = rollback_start(target=target, requested_by="test")
+    assert run(operation).status == Status.SUCCEEDED, operation.error
+    target.refresh_from_db()
+    assert images(cluster, target) == {target.release.image: 2}
+
+    operation = run(target_scale(target=target, replicas=4, requested_by="test"))
+    assert operation.status == Status.SUCCEEDED, operation.error
+    assert images(cluster, target).total() == 4
+
+    names = of(cluster, target)["Pod"]
+    operation = run(target_restart(target=target, requested_by="test"))
+    assert operation.status == Status.SUCCEEDED, operation.error
+    assert not set(names) & {name for name in of(cluster, target)["Pod"] if "api" in name and name in names}
+
+    target_update(target=target, deletion_protection=False, requested_by="test")
+    operation = run(target_destroy(target=target, confirm="one", requested_by="test"))
+    assert operation.status == Status.SUCCEEDED, operation.error
+    assert cluster.object("Namespace", target.spec["namespace"]) is None
+    assert all(not names for names in of(cluster, target).values())
+    assert not Replica.objects.filter(target=target, status="ready").exists()
+
+
+@pytest.fixture
+def ready(make, run):
+    """A target that serves."""
+    target, operation = make("two")
+    assert run(operation).status == Status.SUCCEEDED, operation.error
+    target.refresh_from_db()
+    return target
+
+
+def test_what_keeps_pods_from_serving_is_named(ready, run, cluster, settings):
+    """Within seconds, with the cluster's own text, and the release is taken back by itself."""
+    settings.WORKLOAD_UNSCHEDULABLE_SECONDS = 2
+    before = images(cluster, ready)
+    for tag, behaviour, code, words in (
+        ("crash", pods.crash_loop(exit_code=3), "crash_loop", "ends as soon as it starts (exit code 3"),
+        ("gone", pods.pull_error(), "image_pull", "The image aindusdb/api:gone cannot be pulled"),
+        ("big", pods.unschedulable(), "unschedulable", "No node takes "),
+    ):
+        cluster.pods.behave(f"*/api:{tag}", behaviour)
+        cluster.pods.behave(is_job, pods.completes())
+        rollout, operation = rollout_start(target=ready, image=f"aindusdb/api:{tag}", requested_by="test")
+        operation = run(operation)
+        assert (operation.status, operation.error_code) == (Status.FAILED, "rolled_back"), operation.error
+        assert f"{rollout.release} does not come up. " in operation.error and words in operation.error
+        named = next(e for e in operation.events.order_by("sequence") if e.detail.get("problem") == code)
+        happened = min(
+            event_time(event)
+            for event in cluster.events
+            if event["metadata"]["namespace"] == ready.spec["namespace"]
+            and event["type"] == "Warning"
+            and event_time(event) >= operation.created_at.timestamp() - 1
+        )
+        assert named.at.timestamp() - happened < 10
+        assert "The cluster says: " in named.message or words in named.message
+        rollout.refresh_from_db()
+        assert rollout.status == RolloutStatus.ROLLED_BACK
+        assert images(cluster, ready) == before
+    ready.refresh_from_db()
+    assert ready.status == TargetStatus.READY
+
+
+def event_time(event) -> float:
+    text = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    return datetime.fromisoformat(text).timestamp()
