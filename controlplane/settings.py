@@ -510,6 +510,11 @@ else:
             "schedule": 2.0,
             "options": {"expires": 2, "queue": "maintenance"},
         },
+        "watch": {
+            "task": "deployments.watch",
+            "schedule": 2.0,
+            "options": {"expires": 2, "queue": "maintenance"},
+        },
         "probe": {
             "task": "deployments.probe",
             "schedule": 3.0,
@@ -532,6 +537,11 @@ else:
         },
         "roll_up": {
             "task": "deployments.roll_up",
+            "schedule": 60.0,
+            "options": {"expires": 60, "queue": "maintenance"},
+        },
+        "drift": {
+            "task": "deployments.drift",
             "schedule": 60.0,
             "options": {"expires": 60, "queue": "maintenance"},
         },

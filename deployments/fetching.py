@@ -36,10 +36,14 @@ def fetch_all(
 
 async def _fetch_all(ways: Mapping, path: str, timeout_seconds: float, most_bytes: int) -> dict:
     turns = asyncio.Semaphore(AT_ONCE)
-    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    # Kept until the session ends, which cuts them: one that is closed by itself takes leave of a TLS server
+    # at length, and would outlive the loop.
+    connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
 
         async def one(way: Way) -> Answer:
+            if way.problem:
+                return Answer(error=f"cannot be reached ({way.problem})")
             async with turns:
                 began = time.perf_counter()
                 try:

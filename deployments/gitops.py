@@ -8,7 +8,7 @@ import io
 import zipfile
 from dataclasses import dataclass
 
-from controlplane.errors import InvalidError
+from controlplane.errors import ConflictError, InvalidError
 from deployments.manifest_yaml import as_yaml
 from deployments.models import Target
 from deployments.runtimes.kubernetes.manifests import whole
@@ -35,12 +35,17 @@ class Repository:
 def target_export(target: Target, format: str, repository: Repository | None = None) -> dict[str, str]:
     """{path: text} of a target in a cluster; the same target gives the same texts.
 
-    ConflictError for a target that is in no cluster, InvalidError for an unknown format.
+    ConflictError for a target that is in no cluster or was never provisioned, InvalidError for an unknown
+    format.
     """
     if format not in FORMATS:
         raise InvalidError(f"{format!r} is not a format; use {' or '.join(FORMATS)}.", field="format")
-    # Refused before anything is asked of an account.
     workload_runtime(target)
+    if not target.secrets:
+        raise ConflictError(
+            f"{target.name} has no secrets yet, on which its objects depend: provision it first.",
+            code="target_not_provisioned",
+        )
     with provider_errors():
         workload = workload_of(target)
         objects = rendered_objects(target, workload)

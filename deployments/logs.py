@@ -8,7 +8,8 @@ import itertools
 import json
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
@@ -17,14 +18,17 @@ from django.db.models import Q
 
 from controlplane.errors import InvalidError, NotFoundError, UnavailableError
 from controlplane.threads import in_database
-from deployments.errors import ProviderError
-from deployments.models import LIVE_REPLICA, Replica, Target
+from deployments.errors import NotFound, ProviderError
+from deployments.models import LIVE_REPLICA, Replica, ReplicaStatus, Target
 from deployments.providers.base import provider_for
 from deployments.runtimes.base import LogLine, Runtime, runtime_for
+from deployments.runtimes.workload import Workload, WorkloadRuntime
+from deployments.workloads import workload_of
 from worker.engine import database_now
 
 MOST_REPLICAS = 50
 MOST_LINES = 50_000
+PODS_AT_ONCE = 8
 # A line is written at most this long after the time it carries.
 LATENESS = timedelta(seconds=5)
 KEEP_ALIVE_SECONDS = 15.0
@@ -89,7 +93,9 @@ def replicas_with_logs(
             raise NotFoundError(f"{target.name} has no replica {replica[:60]}.") from None
     kept = database_now() - timedelta(hours=settings.REPLICA_KEEP_HOURS)
     ended_after = max(kept, since) if since else kept
-    rows = rows.filter(Q(status__in=LIVE_REPLICA) | Q(stopped_at__gte=ended_after))
+    # With a pod that is gone its log is gone as well.
+    left = Q(stopped_at__gte=ended_after) & ~(Q(status=ReplicaStatus.STOPPED) & ~Q(pod_uid=""))
+    rows = rows.filter(Q(status__in=LIVE_REPLICA) | left)
     if until:
         rows = rows.filter(created_at__lte=until)
     return list(rows.order_by("-pk")[:MOST_REPLICAS])[::-1]
@@ -104,31 +110,49 @@ def target_logs(
     replica: str | None = None,
     cursor: str = "",
     limit: int = 500,
+    previous: bool = False,
 ) -> LogPage:
     """The newest `limit` lines of the range, oldest first; with a cursor the next ones after it.
 
-    `level` is the least one shown. The other filters must stay the same while a cursor is used. InvalidError
-    for a cursor that is none, NotFoundError for a replica that is not the target's, UnavailableError when no
-    log at all can be read.
+    `level` is the least one shown; `previous` reads the containers that ended before those that run now. The
+    filters must stay the same while a cursor is used. InvalidError for a cursor that is none, NotFoundError
+    for a replica that is not the target's, UnavailableError when no log at all can be read.
     """
     limit = max(1, min(limit, MOST_LINES))
     places = _decode(cursor) if cursor else {}
-    runtime = runtime_for(provider_for(target.provider).runtime)
     replicas = replicas_with_logs(target, since=since, until=until, replica=replica)
     checked = database_now()
-    read: dict[str, list[LogLine]] = {}
-    problems: dict[str, str] = {}
+    asked: list[tuple[Replica, dict]] = []
     for row in replicas:
         place = places.get(row.pk, _Place())
         begin = since
         if place.checked:
             begin = max(since or BEGINNING, place.checked - LATENESS)
-        try:
-            # A runtime gives the newest lines where it has no cursor; what follows begins with the oldest.
-            most = MOST_LINES if cursor and not place.cursor else limit
-            read[row.pk] = _read(runtime, row.pk, begin, until, search, level, place.cursor, most)
-        except (ProviderError, OSError) as error:
-            problems[row.pk] = str(error)
+        # A runtime gives the newest lines where it has no cursor; what follows begins with the oldest.
+        most = MOST_LINES if cursor and not place.cursor else limit
+        asked.append(
+            (
+                row,
+                {
+                    "since": begin,
+                    "until": until,
+                    "search": search,
+                    "level": level,
+                    "cursor": place.cursor,
+                    "limit": most,
+                },
+            )
+        )
+    runtime = runtime_for(provider_for(target.provider).runtime)
+    if isinstance(runtime, WorkloadRuntime):
+        read, problems = _read_pods(runtime, target, asked, previous=previous, is_chosen=bool(replica))
+    elif previous:
+        raise InvalidError(
+            "Replicas of this target are processes: one that ended is a replica of its own, with a log.",
+            field="previous",
+        )
+    else:
+        read, problems = _read_processes(runtime, asked)
     if problems and not read:
         raise UnavailableError(f"The logs cannot be read: {next(iter(problems.values()))}")
     merged = _merged(read)
@@ -144,20 +168,67 @@ def target_logs(
     return LogPage(shown, _encode(places), bool(left or full), problems)
 
 
-def _read(
-    runtime: Runtime,
-    replica_id: str,
-    since: datetime | None,
-    until: datetime | None,
-    search: str,
-    level: str,
-    cursor: str,
-    limit: int,
+Read = dict[str, list[LogLine]]
+
+
+def _read_processes(runtime: Runtime, asked: list[tuple[Replica, dict]]) -> tuple[Read, dict[str, str]]:
+    """({replica id: lines}, {replica id: why its log could not be read})."""
+    read: Read = {}
+    problems: dict[str, str] = {}
+    for row, query in asked:
+        try:
+            read[row.pk] = list(itertools.islice(runtime.logs(row.pk, **query), query["limit"]))
+        except (ProviderError, OSError) as error:
+            problems[row.pk] = str(error)
+    return read, problems
+
+
+def _read_pods(
+    runtime: WorkloadRuntime,
+    target: Target,
+    asked: list[tuple[Replica, dict]],
+    *,
+    previous: bool,
+    is_chosen: bool,
+) -> tuple[Read, dict[str, str]]:
+    """The same of pods, several at once; a pod that is gone, or has no log before, is told when chosen."""
+    read: Read = {}
+    problems: dict[str, str] = {}
+    try:
+        workload = workload_of(target, ())
+    except ProviderError as error:
+        return {}, {row.pk: str(error) for row, _ in asked} or {"": str(error)}
+    unreachable: list[ProviderError] = []
+
+    def one(entry: tuple[Replica, dict]) -> list[LogLine] | ProviderError:
+        if unreachable:
+            return unreachable[0]
+        try:
+            return _of_pod(runtime, workload, *entry, previous=previous)
+        except ProviderError as error:
+            if error.code == "cluster_unreachable":
+                unreachable.append(error)
+            return error
+
+    with ThreadPoolExecutor(max_workers=PODS_AT_ONCE) as pool:
+        for (row, _), found in zip(asked, pool.map(one, asked), strict=True):
+            if not isinstance(found, ProviderError):
+                read[row.pk] = found
+            elif isinstance(found, NotFound) or found.code == "no_log_yet":
+                # There is nothing to read, which is no failure.
+                read[row.pk] = []
+                if is_chosen or not isinstance(found, NotFound):
+                    problems[row.pk] = str(found)
+            else:
+                problems[row.pk] = str(found)
+    return read, problems
+
+
+def _of_pod(
+    runtime: WorkloadRuntime, workload: Workload, row: Replica, query: dict, *, previous: bool
 ) -> list[LogLine]:
-    found = runtime.logs(
-        replica_id, since=since, until=until, search=search, level=level, cursor=cursor, limit=limit
-    )
-    return list(itertools.islice(found, limit))
+    lines = runtime.logs(workload, row.handle.get("pod", ""), previous=previous, **query)
+    return [replace(line, replica_id=row.pk) for line in itertools.islice(lines, query["limit"])]
 
 
 def _merged(read: dict[str, list[LogLine]]) -> list[LogLine]:

@@ -24,8 +24,11 @@ GONE = "Its pod is gone from the cluster."
 REASON_MOST = 1000
 
 
-def mirror(target: Target, status: WorkloadStatus, now: datetime | None = None) -> None:
-    """Make a target's rows what the cluster told of its pods. May be called by several at once."""
+def mirror(target: Target, status: WorkloadStatus, now: datetime | None = None) -> list[Replica]:
+    """Make a target's rows what the cluster told of its pods. May be called by several at once.
+
+    Gives the rows of those that served until the cluster began to end them.
+    """
     now = now or database_now()
     seen = {pod.uid: pod for pod in status.pods if pod.uid}
     known = {
@@ -34,9 +37,12 @@ def mirror(target: Target, status: WorkloadStatus, now: datetime | None = None) 
         if row.status in LIVE_REPLICA or row.pod_uid in seen
     }
     releases = _releases(target, status)
+    ending = []
     for uid, pod in seen.items():
         row = known.get(uid)
         if row is not None:
+            if row.status == ReplicaStatus.READY and pod.phase == "terminating":
+                ending.append(row)
             _follow(row, pod, now)
         elif release := releases.get(pod.release):
             _add(target, release, pod, now)
@@ -44,6 +50,7 @@ def mirror(target: Target, status: WorkloadStatus, now: datetime | None = None) 
         if uid not in seen and row.status in LIVE_REPLICA:
             _end(row, now)
     _remember(target, status, now)
+    return ending
 
 
 def mirror_failed(target: Target, error: ProviderError | str, now: datetime | None = None) -> None:

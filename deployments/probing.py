@@ -27,7 +27,7 @@ from deployments.models import (
     TargetStatus,
 )
 from deployments.operations.readiness import failing_part
-from deployments.reaching import way_of
+from deployments.reaching import ways_of
 from worker.engine import database_now
 from worker.models import Operation
 
@@ -82,7 +82,7 @@ def probe_round() -> bool:
             .order_by("pk")
         )
         answers = fetch_all(
-            {replica.pk: way_of(replica) for replica in replicas},
+            ways_of(replicas),
             "/ready",
             timeout_seconds=TIMEOUT_SECONDS,
             most_bytes=65536,

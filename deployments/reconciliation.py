@@ -16,7 +16,9 @@ from deployments.models import (
 from deployments.operations.heal import is_unready_too_long
 from deployments.providers.base import provider_for
 from deployments.runtimes.base import runtime_for, runtime_names
+from deployments.runtimes.workload import WorkloadRuntime
 from deployments.services import target_heal
+from deployments.workloads import is_cluster
 from worker.engine import database_now
 from worker.models import Operation
 
@@ -27,11 +29,15 @@ SERVING = (ReplicaStatus.READY, ReplicaStatus.UNREADY)
 
 
 def reconcile_all() -> None:
-    """Look at every target that should serve; one target's trouble does not keep another from its turn."""
+    """Look at every target that should serve; one target's trouble does not keep another from its turn.
+
+    Those in a cluster are watched alone (see `watching`): the cluster heals them.
+    """
     now = database_now()
     busy = set(Operation.objects.unfinished().values_list("subject", flat=True))
     for target in Target.objects.filter(status__in=RUNNING_TARGET).select_related("project", "release"):
-        reconcile(target, now=now, is_busy=target.subject in busy)
+        if not is_cluster(target):
+            reconcile(target, now=now, is_busy=target.subject in busy)
 
 
 def reconcile(target: Target, *, now: datetime, is_busy: bool = False) -> Operation | None:
@@ -111,7 +117,9 @@ def _not_before(target: Target, now: datetime) -> datetime:
 def tidy_replicas() -> None:
     """Bound the logs, end processes whose row says they ended, and forget replicas that ended long ago."""
     for name in runtime_names():
-        _tidy(runtime_for(name))
+        runtime = runtime_for(name)
+        if not isinstance(runtime, WorkloadRuntime):
+            _tidy(runtime)
 
 
 def _tidy(runtime) -> None:

@@ -19,7 +19,7 @@ from deployments.advisory import only_one
 from deployments.fetching import Answer, fetch_all
 from deployments.metrics import BUCKET_BOUNDS_SECONDS, RAW_SECONDS
 from deployments.models import LIVE_REPLICA, CollectionSize, Replica, ScrapeState, TargetStatus
-from deployments.reaching import way_of
+from deployments.reaching import ways_of
 from worker.engine import database_now
 
 log = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ def scrape_round() -> bool:
             .order_by("pk")
         )
         answers = fetch_all(
-            {replica.pk: way_of(replica) for replica in replicas},
+            ways_of(replicas),
             "/metrics",
             timeout_seconds=TIMEOUT_SECONDS,
             most_bytes=MOST_BYTES,
@@ -234,17 +234,19 @@ def scrape_round() -> bool:
         return True
 
 
-def scrape_last(replica: Replica) -> None:
-    """Count what a replica did since the last round, before it is stopped; its silence is accepted."""
+def scrape_last(*replicas: Replica) -> None:
+    """Count what replicas did since the last round, before they are stopped; their silence is accepted."""
     answers = fetch_all(
-        {replica.pk: way_of(replica)},
+        ways_of(replicas),
         "/metrics",
         timeout_seconds=LAST_TIMEOUT_SECONDS,
         most_bytes=MOST_BYTES,
     )
-    scraped = _read(replica, answers[replica.pk])
-    if scraped is not None:
-        record(replica, scraped, database_now())
+    at = database_now()
+    for replica in replicas:
+        scraped = _read(replica, answers[replica.pk])
+        if scraped is not None:
+            record(replica, scraped, at)
 
 
 def _read(replica: Replica, answer: Answer) -> Scrape | None:

@@ -23,6 +23,8 @@ from worker.models import OperationEvent
 
 # In the order that those of one moment are told in, the last one first.
 EVENT_SOURCES = ("cluster", "health", "operation")
+BAD_OUTCOMES = ("failed", "retry", "deadline")
+BAD_HEALTH = (Health.DEGRADED, Health.UNHEALTHY)
 RELEASE_NUMBER = re.compile(r"\Av(\d{1,9})\Z")
 
 
@@ -97,15 +99,19 @@ def target_events(
     until=None,
     limit: int = 50,
     sources: tuple[str, ...] = EVENT_SOURCES,
+    only_warnings: bool = False,
 ) -> list[dict]:
     """What happened to a target, newest first: events of its operations, its health and its cluster.
 
     `before` is (time, source, key) of the last one seen; each event carries its own under `position`.
-    `sources` are those wanted, of EVENT_SOURCES.
+    `sources` are those wanted, of EVENT_SOURCES; `only_warnings` leaves those that tell of something wrong.
     """
     found: list[dict] = []
     for source in sources:
-        found += _READERS[source](target, before, since, until, limit)
+        rows, at, shown, warnings = _READERS[source]
+        wanted = rows(target).filter(warnings) if only_warnings else rows(target)
+        newest = _between(wanted, source, before, since, until, at).order_by(f"-{at}", "-pk")[:limit]
+        found += shown(target, newest)
     found.sort(key=lambda event: event["position"], reverse=True)
     return found[:limit]
 
@@ -127,80 +133,94 @@ def _between(rows: QuerySet, source: str, before, since, until, at: str = "at") 
     return rows
 
 
-def _operation_events(target, before, since, until, limit) -> list[dict]:
+def _event(row, source: str, at, **told) -> dict:
+    """An event of a row; what its source does not tell is empty."""
+    blank = {
+        "operation": None,
+        "sequence": None,
+        "step": "",
+        "replica": None,
+        "object": "",
+        "warning": False,
+        "count": 1,
+    }
+    return blank | told | {"at": at, "source": source, "position": (at, source, row.pk)}
+
+
+def _operation_rows(target: Target) -> QuerySet:
     on_target = Q(operation__subject=target.subject) | Q(operation__subject__startswith=f"{target.subject}/")
-    rows = _between(OperationEvent.objects.filter(on_target), "operation", before, since, until)
+    return OperationEvent.objects.filter(on_target).select_related("operation")
+
+
+def _operation_events(target: Target, rows: QuerySet) -> list[dict]:
     return [
-        {
-            "at": row.at,
-            "source": "operation",
-            "operation": row.operation_id,
-            "sequence": row.sequence,
-            "kind": row.operation.kind,
-            "step": row.step,
-            "outcome": row.outcome,
-            "message": row.message,
-            "replica": None,
-            "object": "",
-            "warning": row.outcome == "fail",
-            "count": 1,
-            "position": (row.at, "operation", row.pk),
-        }
-        for row in rows.select_related("operation").order_by("-at", "-pk")[:limit]
-    ]
-
-
-def _health_events(target, before, since, until, limit) -> list[dict]:
-    rows = _between(HealthTransition.objects.filter(target=target), "health", before, since, until)
-    return [
-        {
-            "at": row.at,
-            "source": "health",
-            "operation": None,
-            "sequence": None,
-            "kind": "health",
-            "step": "",
-            "outcome": row.health,
-            "message": row.reason,
-            "replica": row.replica_id,
-            "object": "",
-            "warning": row.health in (Health.DEGRADED, Health.UNHEALTHY),
-            "count": 1,
-            "position": (row.at, "health", row.pk),
-        }
-        for row in rows.order_by("-at", "-pk")[:limit]
-    ]
-
-
-def _cluster_events(target, before, since, until, limit) -> list[dict]:
-    rows = ClusterEvent.objects.filter(target=target)
-    rows = list(
-        _between(rows, "cluster", before, since, until, at="last_at").order_by("-last_at", "-pk")[:limit]
-    )
-    pods = {row.name for row in rows if row.kind == "Pod"}
-    known = dict(
-        Replica.objects.filter(target=target, handle__pod__in=pods)
-        .order_by("pk")
-        .values_list("handle__pod", "pk")
-    )
-    return [
-        {
-            "at": row.last_at,
-            "source": "cluster",
-            "operation": None,
-            "sequence": None,
-            "kind": row.kind,
-            "step": "",
-            "outcome": row.reason,
-            "message": row.message,
-            "replica": known.get(row.name) if row.kind == "Pod" else None,
-            "object": f"{row.kind}/{row.name}",
-            "warning": row.is_warning,
-            "count": row.count,
-            "position": (row.last_at, "cluster", row.pk),
-        }
+        _event(
+            row,
+            "operation",
+            row.at,
+            operation=row.operation_id,
+            sequence=row.sequence,
+            kind=row.operation.kind,
+            step=row.step,
+            outcome=row.outcome,
+            message=row.message,
+            warning=row.outcome in BAD_OUTCOMES,
+        )
         for row in rows
     ]
 
 
-_READERS = {"cluster": _cluster_events, "health": _health_events, "operation": _operation_events}
+def _health_events(target: Target, rows: QuerySet) -> list[dict]:
+    return [
+        _event(
+            row,
+            "health",
+            row.at,
+            kind="health",
+            outcome=row.health,
+            message=row.reason,
+            replica=row.replica_id,
+            warning=row.health in BAD_HEALTH,
+        )
+        for row in rows
+    ]
+
+
+def _cluster_events(target: Target, rows: QuerySet) -> list[dict]:
+    rows = list(rows)
+    pods = {row.name for row in rows if row.kind == "Pod"}
+    replicas = Replica.objects.filter(target=target, handle__pod__in=pods).order_by("pk")
+    known = dict(replicas.values_list("handle__pod", "pk"))
+    return [
+        _event(
+            row,
+            "cluster",
+            row.last_at,
+            kind=row.kind,
+            outcome=row.reason,
+            message=row.message,
+            replica=known.get(row.name) if row.kind == "Pod" else None,
+            object=f"{row.kind}/{row.name}",
+            warning=row.is_warning,
+            count=row.count,
+        )
+        for row in rows
+    ]
+
+
+# By source: its rows, the field of their time, what shows them, and which tell of something wrong.
+_READERS = {
+    "cluster": (
+        lambda target: ClusterEvent.objects.filter(target=target),
+        "last_at",
+        _cluster_events,
+        Q(is_warning=True),
+    ),
+    "health": (
+        lambda target: HealthTransition.objects.filter(target=target),
+        "at",
+        _health_events,
+        Q(health__in=BAD_HEALTH),
+    ),
+    "operation": (_operation_rows, "at", _operation_events, Q(outcome__in=BAD_OUTCOMES)),
+}

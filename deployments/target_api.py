@@ -18,7 +18,7 @@ from controlplane.errors import (
     UnavailableError,
 )
 from deployments.models import Replica, ReplicaStatus, Target
-from deployments.reaching import Way, connection_to, path_on, refusal, way_of
+from deployments.reaching import Way, connection_to, path_on, refusal, way_of, way_to_call
 
 TOKEN_SECONDS = 60
 TIMEOUT_SECONDS = 5.0
@@ -94,13 +94,17 @@ class TargetApi:
         problem = ""
         for replica in replicas if again else replicas[:1]:
             try:
-                way = way_of(replica)
+                # Of a certain release only its own pods will do.
+                way = way_of(replica) if self.release else way_to_call(replica)
                 return self._once(way, method, address, content, headers | way.headers_with(token), timeout)
             except (OSError, http.client.HTTPException) as error:
-                problem = f"{replica.host}:{replica.port} does not answer ({type(error).__name__}: {error})."
+                where = replica.handle.get("pod") or f"{replica.host}:{replica.port}"
+                problem = f"{where} does not answer ({type(error).__name__}: {error})."
         raise TargetUnreachableError(f"{self.target.name}: {problem}")
 
     def _once(self, way: Way, method, address, content, headers, timeout):
+        if way.problem:
+            raise NotPassedOnError(way.problem)
         with closing(connection_to(way, timeout)) as connection:
             connection.request(method, path_on(way, address), body=content, headers=headers)
             answer = connection.getresponse()

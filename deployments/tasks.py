@@ -5,8 +5,9 @@ import logging
 from celery import shared_task
 from django.db import InterfaceError, OperationalError
 
-from deployments import probing, reconciliation, rollup, scraping
+from deployments import probing, reconciliation, rollup, scraping, watching
 from deployments.backups import schedules
+from deployments.drift import services as drift_services
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +21,22 @@ def reconcile() -> None:
         log.warning("nothing is reconciled, the database does not answer: %s", error)
 
 
+@shared_task(name="deployments.watch", ignore_result=True)
+def watch() -> None:
+    """Look at the clusters that targets run in."""
+    watching.watch_round()
+
+
 @shared_task(name="deployments.tidy_replicas", ignore_result=True)
 def tidy_replicas() -> None:
     """Keep logs and folders of replicas within bounds."""
     reconciliation.tidy_replicas()
+
+
+@shared_task(name="deployments.drift", ignore_result=True)
+def drift() -> None:
+    """See whether targets are as they were made."""
+    drift_services.check_all()
 
 
 @shared_task(name="deployments.backups", ignore_result=True)

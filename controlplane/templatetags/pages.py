@@ -26,6 +26,9 @@ STATES = {
     "running": ("working", "spinner"),
     "provisioning": ("working", "spinner"),
     "starting": ("working", "spinner"),
+    "working": ("working", "spinner"),
+    "failing": ("failing", "cross"),
+    "absent": ("failing", "cross"),
     "building": ("working", "spinner"),
     "destroying": ("working", "spinner"),
     "waiting": ("working", "hourglass"),
@@ -149,6 +152,14 @@ def milliseconds(value) -> str:
     if value < 9.95:
         return f"{value:.1f} ms"
     return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.1f} s"
+
+
+@register.filter
+def cores(value) -> str:
+    """CPU in use: thousandths of a core below one."""
+    if value is None:
+        return "—"
+    return f"{value * 1000:.0f} m" if value < 1 else f"{value:.2f} cores"
 
 
 @register.filter

@@ -187,6 +187,11 @@ class LogQuery(RangeQuery):
         help_text="The least level.",
     )
     replica = serializers.CharField(required=False, max_length=40, help_text="rep_...")
+    previous = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text="Of pods: the containers that ended before those that run now, as after a crash.",
+    )
     cursor = serializers.CharField(required=False, default="", max_length=20_000)
     limit = serializers.IntegerField(min_value=1, max_value=5000, default=500)
 

@@ -218,8 +218,11 @@ def _time_limit(call: Call, headers: dict) -> dict:
 async def _try(
     sessions, backend: Backend, call: Call, method, query, headers, body: Body, token: str
 ) -> Answer:
-    session = sessions.kept if call.repeatable else sessions.fresh
     way = backend.way
+    # API servers and load balancers keep an idle connection for longer than we do: theirs is never stale.
+    session = sessions.kept if call.repeatable or way.tls else sessions.fresh
+    if way.problem:
+        raise NotSent(way.problem)
     url = URL(f"{way.url}{call.path}{'?' + query if query else ''}", encoded=True)
     headers = headers | way.headers_with(token)
     if body.rest is not None and body.length is not None:
@@ -244,10 +247,12 @@ async def _try(
                 ssl=way.tls or True,
             )
             length = response.content_length
-            if way.relay and response.status >= 400 and length is not None and length <= MOST_REFUSAL_BYTES:
-                _raise_refusal(response, await response.read())
-            if call.repeatable and length is not None and length <= WHOLE_ANSWER_BYTES:
+            is_doubtful = way.relay and response.status >= 400
+            most = WHOLE_ANSWER_BYTES if call.repeatable else MOST_REFUSAL_BYTES if is_doubtful else -1
+            if length is not None and length <= most:
                 content = await response.read()
+                if is_doubtful:
+                    _raise_refusal(response, content)
                 return Answer(response.status, _returned(response, backend), content)
         streaming = True
         return Answer(response.status, _returned(response, backend), response=response, backend=backend)

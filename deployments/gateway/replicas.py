@@ -26,7 +26,7 @@ from deployments.models import (
     Target,
     TargetStatus,
 )
-from deployments.reaching import Way, way_of
+from deployments.reaching import Way, way_to_call
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Backend:
     """A replica as the gateway sees it; in-flight counts and ejection are this process's own."""
 
     replica_id: str
-    way: Way | None
+    way: Way
     status: str
     reason: str
     release_id: str = ""
@@ -122,10 +122,6 @@ class Entry:
         if tried and all(one.replica_id in tried for one in mine):
             return ready
         return mine or ready
-
-
-def _is_same_place(before: Way | None, now: Way | None) -> bool:
-    return (before.url if before else "") == (now.url if now else "")
 
 
 def no_replica(entry: Entry) -> UnavailableError:
@@ -237,7 +233,7 @@ class Table:
             found[replica.target_id]["replicas"].append(
                 (
                     replica.pk,
-                    way_of(replica) if replica.port else None,
+                    way_to_call(replica),
                     replica.status,
                     replica.reason,
                     replica.release_id,
@@ -260,7 +256,7 @@ class Table:
         known, entry.backends = entry.backends, {}
         for replica_id, way, status, reason, release_id in row["replicas"]:
             backend = known.get(replica_id)
-            if backend is None or not _is_same_place(backend.way, way):
+            if backend is None or backend.way.url != way.url:
                 backend = Backend(replica_id, way, status, reason, release_id)
             # The credentials of a way are renewed now and then.
             backend.way, backend.status, backend.reason = way, status, reason

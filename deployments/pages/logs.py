@@ -10,8 +10,7 @@ from django.utils import timezone
 from controlplane.errors import NotFoundError, ProblemError
 from controlplane.pages.access import page
 from deployments.logs import target_logs
-from deployments.models import LIVE_REPLICA
-from deployments.pages.targets import tab_context, target_or_404
+from deployments.pages.targets import live_replicas, tab_context, target_or_404
 
 SPANS = [
     ("15m", "15 min", 15),
@@ -35,12 +34,16 @@ def _wanted(request) -> dict:
         "q": request.GET.get("q", "").strip()[:200],
         "level": level if level in LEVELS else "",
         "replica": request.GET.get("replica", ""),
+        "previous": request.GET.get("previous") == "1",
         "since": timezone.now() - timedelta(minutes=minutes) if minutes else None,
     }
 
 
 def _read(target, wanted: dict, limit: int, cursor: str = ""):
-    """(lines with a key that names them in an address, the cursor after them, why there are none)."""
+    """(lines with a key that names them in an address, the cursor after them, why there are none, problems).
+
+    The problems are {replica id: why its log could not be read}.
+    """
     try:
         found = target_logs(
             target,
@@ -51,12 +54,13 @@ def _read(target, wanted: dict, limit: int, cursor: str = ""):
             replica=wanted["replica"] or None,
             cursor=cursor,
             limit=limit,
+            previous=wanted["previous"],
         )
     except NotFoundError:
-        return [], cursor, "This replica is gone, and its log with it."
+        return [], cursor, "This replica is gone, and its log with it.", {}
     except ProblemError as error:
-        return [], cursor, error.detail
-    return [Shown(line) for line in found.lines], found.cursor, ""
+        return [], cursor, error.detail, {}
+    return [Shown(line) for line in found.lines], found.cursor, "", found.problems
 
 
 class Shown:
@@ -72,7 +76,9 @@ class Shown:
 def logs(request, name):
     found = target_or_404(request, name)
     wanted = _wanted(request)
-    lines, cursor, problem = _read(found, wanted, SHOWN)
+    lines, cursor, problem, unread = _read(found, wanted, SHOWN)
+    replicas = live_replicas(found)
+    names = {one.pk: one.shown_pod["name"] for one in replicas if one.shown_pod}
     context = tab_context(
         request,
         found,
@@ -83,7 +89,8 @@ def logs(request, name):
         problem=problem,
         spans=SPANS,
         levels=LEVELS,
-        replicas=list(found.replicas.filter(status__in=LIVE_REPLICA).order_by("pk")),
+        replicas=replicas,
+        unread=[(names.get(pk, pk), why) for pk, why in unread.items()],
         full=len(lines) >= SHOWN,
         query=request.GET.urlencode(),
     )
@@ -95,7 +102,7 @@ def lines(request, name):
     """Lines that came after a cursor, for a page that follows; the header X-Cursor goes on after them."""
     found = target_or_404(request, name)
     wanted = _wanted(request)
-    fresh, cursor, _ = _read(found, wanted, SHOWN, request.GET.get("cursor", ""))
+    fresh, cursor, _, _ = _read(found, wanted, SHOWN, request.GET.get("cursor", ""))
     response = render(request, "deployments/_log_lines.html", {"lines": fresh, "wanted": wanted})
     response["X-Cursor"] = cursor
     return response
@@ -106,7 +113,7 @@ def download(request, name):
     """The lines of the present filters as text."""
     found = target_or_404(request, name)
     wanted = _wanted(request)
-    fresh, _, problem = _read(found, wanted, DOWNLOADED)
+    fresh, _, problem, _ = _read(found, wanted, DOWNLOADED)
     if problem:
         return HttpResponse(problem, status=503, content_type="text/plain; charset=utf-8")
     texts = (

@@ -46,7 +46,7 @@ def targets_of(project):
 
 def target_named(project, name: str) -> Target | None:
     """A target by name, or by id; a destroyed one by id alone."""
-    rows = Target.objects.filter(project=project).select_related("release", "project")
+    rows = Target.objects.filter(project=project).select_related("release", "project", "cluster_state")
     if name.startswith("tgt_"):
         return rows.filter(pk=name).first()
     return rows.filter(name=name).exclude(status=TargetStatus.DESTROYED).first()
@@ -87,6 +87,16 @@ def target_id_of(operation: Operation) -> str:
     """The id of the target that an operation works on, or on a part of; empty when it is no target."""
     kind, _, name = operation.subject.partition(":")
     return name.partition("/")[0] if kind == "target" else ""
+
+
+def shown_event(event: dict) -> dict:
+    """An event as the pages show it: with `word`, `label`, `name` and `key`."""
+    return event | {
+        "key": event["position"][2],
+        "name": event["object"].partition("/")[2],
+        "label": operation_label(event["kind"]) if event["operation"] else "",
+        "word": event["outcome"].replace("_", " "),
+    }
 
 
 def with_targets(operations) -> list[Operation]:

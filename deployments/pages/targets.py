@@ -12,10 +12,12 @@ from controlplane.errors import ProblemError
 from controlplane.pages.access import actor, page, require
 from controlplane.pages.forms import field_errors
 from controlplane.pages.paging import paginate
-from deployments import services
+from deployments import pods, services
 from deployments.models import LIVE_REPLICA, HealthTransition, Rollout, Target, TargetStatus
 from deployments.pages import figures, observed, selectors
+from deployments.pages.selectors import shown_event
 from deployments.providers.base import provider_for
+from deployments.selectors import target_events
 from worker.models import Operation
 
 TABS = [
@@ -23,6 +25,7 @@ TABS = [
     ("operations", "Operations", "operations/"),
     ("rollouts", "Rollouts", "rollouts/"),
     ("health", "Health", "health/"),
+    ("events", "Events", "events/"),
     ("logs", "Logs", "logs/"),
     ("metrics", "Metrics", "metrics/"),
     ("data", "Data", "data/"),
@@ -56,14 +59,35 @@ def provider_label(name: str) -> str:
 
 def tab_context(request, target: Target, tab: str, **more) -> dict:
     base = f"/targets/{target.pk if target.status == TargetStatus.DESTROYED else target.name}/"
+    cluster = pods.cluster_of(target)
+    shown = [one for one in TABS if one[0] != "events" or cluster or tab == "events"]
     return {
         "section": "targets",
         "target": target,
+        "cluster": cluster,
         "base": base,
         "tab": tab,
-        "tabs": [(key, label, base + path) for key, label, path in TABS],
+        "tabs": [(key, label, base + path) for key, label, path in shown],
         "endpoint": request.build_absolute_uri(f"/api/v1/targets/{target.name}/vectors/"),
     } | more
+
+
+def cluster_warnings(target: Target) -> list[dict]:
+    """The newest warnings of a target's cluster, of the last hour; none where it has no cluster."""
+    if pods.state_of(target) is None:
+        return []
+    since = timezone.now() - timedelta(hours=1)
+    found = target_events(target, since=since, sources=("cluster",), only_warnings=True, limit=5)
+    return [shown_event(event) for event in found]
+
+
+def live_replicas(target: Target) -> list:
+    """The replicas of a target, each with its pod as `shown_pod` where it is one."""
+    rows = target.replicas.filter(status__in=LIVE_REPLICA).select_related("release").order_by("pk")
+    replicas = list(rows)
+    for replica in replicas:
+        replica.shown_pod = pods.of(replica)
+    return replicas
 
 
 @page()
@@ -117,13 +141,14 @@ def target(request, name):
     """The first tab: is it well, what runs, what happened last."""
     found = target_or_404(request, name)
     selectors.decorate([found])
-    replicas = list(found.replicas.filter(status__in=LIVE_REPLICA).select_related("release").order_by("pk"))
+    replicas = live_replicas(found)
     operations = Operation.objects.about(found.subject).exclude(kind="target.heal", status="succeeded")
     context = tab_context(
         request,
         found,
         "overview",
         replicas=replicas,
+        warnings=cluster_warnings(found),
         ready=sum(replica.status == "ready" for replica in replicas),
         operations=[selectors.named(one) for one in operations.order_by("-pk")[:6]],
         rollout=selectors.rollout_in_progress(found),
@@ -168,7 +193,7 @@ def health(request, name):
     if request.GET.get("replicas") != "1":
         rows = rows.filter(replica=None)
     transitions = paginate(rows, request.GET, sorts={"at": "at"}, default="-at", size=25)
-    replicas = list(found.replicas.filter(status__in=LIVE_REPLICA).select_related("release").order_by("pk"))
+    replicas = live_replicas(found)
     context = tab_context(
         request,
         found,

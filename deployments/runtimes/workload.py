@@ -108,6 +108,45 @@ class WorkloadStatus:
 
 
 @dataclass(frozen=True)
+class ClusterEvent:
+    """One event of a namespace; `count` times between `first_at` and `last_at`."""
+
+    uid: str
+    kind: str
+    name: str
+    is_warning: bool
+    reason: str
+    message: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a pod uses now, all containers together: cores of CPU, bytes of memory."""
+
+    cpu_cores: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class ClusterObject:
+    """One object that we keep in a cluster, and how it is.
+
+    `state` is one of ready, working, failing, absent; `told` says how it stands in words.
+    """
+
+    kind: str
+    name: str
+    namespace: str
+    part: str
+    state: str
+    told: str = ""
+    made_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One object to apply. `document` may hold secrets; `redacted` never does."""
 
@@ -134,6 +173,11 @@ class WorkloadRuntime(Protocol):
     - `migrate` runs a release's schema migration as a job: called again while it answers `pending`.
     - `route` changes the weights alone; `status` is one cheap read. `delete` is called again while it answers
       `pending`, and removes only what our inventory holds.
+    - `logs` reads one pod's: without a cursor the newest `limit` records of the range, oldest first; with one
+      the next records after it. `previous` reads those of the container that ended before. NotFound when the
+      pod is gone or no container of it has ended. Lines carry the pod's name as `replica_id`.
+    - `events` gives those of the namespace that the cluster still keeps, oldest first; `usage` what each pod
+      uses (NotFound where the cluster does not measure); `objects` all that we keep there, as it is now.
     - `request` sends an HTTP request to a pod (or to the service when `pod` is empty) by way of the cluster.
     """
 
@@ -151,9 +195,13 @@ class WorkloadRuntime(Protocol):
     def route(self, workload: Workload) -> None: ...
     def delete(self, workload: Workload) -> Progress: ...
     def drift(self, workload: Workload) -> list[Drift]: ...
+    def events(self, workload: Workload) -> list[ClusterEvent]: ...
+    def usage(self, workload: Workload) -> Mapping[str, Usage]: ...
+    def objects(self, workload: Workload) -> list[ClusterObject]: ...
     def logs(
         self,
         workload: Workload,
+        pod: str,
         *,
         since: datetime | None = None,
         until: datetime | None = None,

@@ -25,6 +25,7 @@ def pages(facts: dict) -> Iterator[tuple[str, str]]:
     yield "backup-restore", f"{target}backups/{facts['backup']}/restore/"
     yield "backup-schedule", f"{target}backup-schedule/"
     yield "target-infrastructure", f"{target}infrastructure/"
+    yield "target-drift", f"{target}drift/"
     yield "target-change", f"{target}change/"
     yield "target-settings", f"{target}settings/"
     yield "target-pending", f"/targets/{facts['pending']}/"

@@ -157,6 +157,10 @@ def test_an_export_replaces_a_former_one_and_nothing_else(target, tmp_path):
     )
     with pytest.raises(CommandError, match="does not run in a cluster"):
         call_command("export_manifests", target="here", out=str(tmp_path / "here"))
+    Target.objects.filter(pk=target.pk).update(secrets={})
+    with pytest.raises(CommandError, match="provision it first"):
+        call_command("export_manifests", target="prod", out=str(tmp_path / "none"))
+    assert not (tmp_path / "none").exists()
 
 
 def test_over_rest_and_as_a_download(target, client, settings):

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deployments.errors import Conflict, Denied, Invalid, NotFound, Transient
-from deployments.runtimes.kubernetes.applying import REPLICAS_MANAGER
 from deployments.runtimes.kubernetes.client import FieldConflict
 from deployments.runtimes.kubernetes.kinds import kind_named
 from tests.deployments.conftest import wait_until
@@ -178,33 +177,28 @@ def test_a_kill_in_the_middle_leaves_no_orphan(cluster, runtime, make):
 
 def test_the_autoscaler_keeps_its_number(cluster, runtime, make):
     made = make(routing={"mode": "none"})
-    runtime.apply(made)
     client = client_of(made)
-
-    def scale(count: int) -> None:
-        client.call(
-            "PATCH",
-            DEPLOYMENT.path(space(made), "aindusdb-api", "scale"),
-            query={"fieldManager": "kube-controller-manager"},
-            body={"spec": {"replicas": count}},
-            content_type="application/merge-patch+json",
-        )
 
     def replicas() -> int:
         return client.get(DEPLOYMENT, "aindusdb-api", space(made))["spec"]["replicas"]
 
+    cluster.pods.behave("aindusdb/api:*", ready(cpu="10m"))
+    runtime.apply(made)
     assert replicas() == 3
-    scale(7)
+    cluster.pods.behave("aindusdb/api:*", ready(cpu="2"))
+    wait_until(lambda: replicas() == 10)
     runtime.apply(replace(made, revisions=(revision(number=2),)))
-    assert replicas() == 7, "load held it up"
-    runtime.apply(replace(made, revisions=(revision(number=2, replicas=8),)))
-    assert replicas() == 8, "the least is more"
+    assert replicas() == 10, "load holds it up"
+    cluster.pods.behave("aindusdb/api:*", ready(cpu="10m"))
+    wait_until(lambda: replicas() == 3)
+    runtime.apply(replace(made, revisions=(revision(number=2, replicas=5),)))
+    assert replicas() == 5, "the least is more"
     runtime.apply(replace(made, revisions=(revision(number=2, replicas=4),)))
     assert replicas() == 4, "it was at its least, and follows it"
     # A canary by numbers takes the number back, from the autoscaler alone.
-    scale(6)
     runtime.apply(replace(made, revisions=two()))
     assert replicas() == 3
+    assert not cluster.objects("HorizontalPodAutoscaler", space(made))
     managers = {
         one["manager"]
         for one in client.get(DEPLOYMENT, "aindusdb-api", space(made))["metadata"]["managedFields"]
@@ -213,7 +207,7 @@ def test_the_autoscaler_keeps_its_number(cluster, runtime, make):
     assert managers == {"aindusdb"}
     runtime.apply(made)
     assert replicas() == 3
-    assert REPLICAS_MANAGER.startswith("aindusdb-")
+    assert cluster.objects("HorizontalPodAutoscaler", space(made))
 
 
 def test_a_migration_is_a_job(cluster, runtime, make):

@@ -1,145 +1,170 @@
-"""The logs of a target's pods, merged by time."""
+"""Reads the logs of pods through the API server, as records with a cursor that goes on after them.
+
+The kubelet gives every line with its own time (`timestamps`), which never goes back within a container; a
+cursor is that time and how many lines of it were read. Whole seconds are all that `sinceTime` tells apart,
+so what was read already is skipped here.
+"""
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from deployments.errors import Invalid, NotFound
+from deployments.errors import NotFound, ProviderError
 from deployments.runtimes.base import LogLine
 from deployments.runtimes.kubernetes.client import ClusterClient, error_of
 from deployments.runtimes.kubernetes.kinds import kind_named
-from deployments.runtimes.kubernetes.manifests.place import APP, OWNER_LABEL, Place
+from deployments.runtimes.records import HEADER, LONGEST_TEXT_BYTES, Wanted, parsed
 
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-# As our image writes; other images' lines have no level.
-HEADER = re.compile(r"^(?:\S+Z )?(DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
-STAMP = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$")
-# Of one pod, in one reading; what is older is reached by a narrower range of time.
-LINES_MOST = 5000
-BYTES_MOST = 4 << 20
-PODS_MOST = 50
-CONTAINER = "api"
+# Read when the newest lines are wanted that match a search.
+TAIL_LINES = 20_000
+# Read from a cursor on; more when all of it was seen already.
+FORWARD_BYTES = 4 << 20
+FORWARD_MOST_BYTES = 64 << 20
+STAMP = re.compile(rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
 
 
-@dataclass(frozen=True, order=True)
-class _Line:
-    stamp: str  # with nine digits, so that text order is the order of time
-    pod: str
-    number: int  # among the lines of this pod at this very moment
-    text: str = ""
+class Stamp(NamedTuple):
+    """A kubelet's time: whole seconds since 1970, and nanoseconds."""
 
-    @property
-    def cursor(self) -> str:
-        return f"{self.stamp}|{self.pod}|{self.number}"
+    seconds: int
+    nanoseconds: int
 
-    @property
-    def at(self) -> datetime:
-        return datetime.fromisoformat(f"{self.stamp[:26]}+00:00")
+    def text(self) -> str:
+        return f"{self.seconds}.{self.nanoseconds:09d}"
+
+    def time(self) -> datetime:
+        return datetime.fromtimestamp(self.seconds, UTC).replace(microsecond=self.nanoseconds // 1000)
 
 
-def _stamp(text: str) -> str | None:
-    match = STAMP.match(text)
-    if not match:
-        return None
-    if match[3] != "Z":
-        at = datetime.fromisoformat(f"{match[1]}{match[3]}").astimezone(UTC)
-        return f"{at:%Y-%m-%dT%H:%M:%S}.{(match[2] or '').ljust(9, '0')}"
-    return f"{match[1]}.{(match[2] or '').ljust(9, '0')}"
+class Line(NamedTuple):
+    """One line of the container: its time, which of those with this time it is (from 1), and its text."""
+
+    stamp: Stamp
+    number: int
+    text: bytes
 
 
-def _from_cursor(cursor: str) -> _Line | None:
-    parts = cursor.split("|")
-    if len(parts) != 3 or not parts[2].isdigit() or len(parts[0]) != 29 or not _stamp(f"{parts[0]}Z"):
-        return None
-    return _Line(parts[0], parts[1], int(parts[2]))
+class NoPrevious(NotFound):
+    """No container of this pod has ended, so there is no log of one before."""
+
+    code = "no_previous_container"
 
 
-def read_logs(
+def pod_log(
     client: ClusterClient,
-    place: Place,
+    namespace: str,
+    pod: str,
     *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    search: str = "",
-    level: str = "",
+    container: str,
+    wanted: Wanted,
+    replica_id: str = "",
     cursor: str = "",
     limit: int = 500,
     previous: bool = False,
+    hidden: tuple[str, ...] = (),
 ) -> Iterator[LogLine]:
-    """The newest `limit` records, oldest first; with a cursor the next ones after it.
+    """The newest `limit` records that match, oldest first; with a cursor the next ones after it.
 
-    A line without a level that follows one with a level belongs to it: a traceback stays whole.
+    `previous` reads the container that ended before the one that runs now. Texts of `hidden` are blotted
+    out. NotFound when the pod is gone, NoPrevious, or what else the API server answers.
     """
-    after = _from_cursor(cursor)
-    start = after.at if after else since
-    selector = f"app.kubernetes.io/name={APP},{OWNER_LABEL}={place.owner}"
-    pods = client.list(kind_named("Pod"), place.namespace, labels=selector)
-    pods.sort(key=lambda one: one["metadata"].get("creationTimestamp") or "", reverse=True)
-    names = [one["metadata"]["name"] for one in pods[:PODS_MOST]]
-    with ThreadPoolExecutor(max_workers=6) as pool:
-        read = list(pool.map(lambda name: _pod_lines(client, place, name, start, previous), names))
-    records = sorted((record for lines in read for record in _records(lines)), key=lambda pair: pair[0])
-    levels = LEVELS[LEVELS.index(level.upper()) :] if level.upper() in LEVELS else LEVELS
-    hidden = [value for value in place.secrets.values.values() if len(value) > 3]
-    found = []
-    for line, told in records:
-        if after and (line.stamp, line.pod, line.number) <= (after.stamp, after.pod, after.number):
-            continue
-        if (since and line.at < since) or (until and line.at > until) or (told and told not in levels):
-            continue
-        if search and search.lower() not in line.text.lower():
-            continue
-        text = line.text
+    after = _parsed_cursor(cursor)
+
+    def records() -> list[LogLine]:
+        if after is None:
+            lines = _tail(client, namespace, pod, container, wanted, limit, previous)
+        else:
+            lines = _forward(client, namespace, pod, container, after, previous)
+        return [found for group in _groups(lines) if (found := shown(group))]
+
+    def shown(group: list[Line]) -> LogLine | None:
+        raw = b"\n".join(line.text for line in group)[:LONGEST_TEXT_BYTES]
+        at, level, body = parsed(raw)
+        text = body.decode(errors="replace")
+        at = at or group[0].stamp.time()
+        if not text or not wanted.matches(at, level, text):
+            return None
         for secret in hidden:
             text = text.replace(secret, "***")
-        found.append(LogLine(line.pod, line.at, told, text, line.cursor))
-    yield from found[:limit] if after else found[-limit:] if limit else []
+        last = group[-1]
+        return LogLine(replica_id or pod, at, level, text, f"{last.stamp.text()}/{last.number}")
+
+    found = records()
+    yield from found[:limit] if after is not None else found[-limit:]
 
 
-def _pod_lines(
-    client: ClusterClient, place: Place, pod: str, since: datetime | None, previous: bool
-) -> list[_Line]:
-    query = {
-        "container": CONTAINER,
-        "timestamps": "true",
-        "tailLines": LINES_MOST,
-        "limitBytes": BYTES_MOST,
-    }
-    if since:
-        query["sinceTime"] = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _parsed_cursor(cursor: str) -> tuple[Stamp, int] | None:
+    match = re.fullmatch(r"(\d{1,12})\.(\d{9})/(\d{1,9})", cursor)
+    return (Stamp(int(match[1]), int(match[2])), int(match[3])) if match else None
+
+
+def _tail(client, namespace, pod, container, wanted: Wanted, limit: int, previous: bool) -> list[Line]:
+    is_plain = not (wanted.search or wanted.until) and len(wanted.levels) == 5
+    query = {"tailLines": limit if is_plain else max(TAIL_LINES, limit)}
+    if wanted.since:
+        query["sinceTime"] = _instant(int(wanted.since.timestamp()))
+    return _lines(_read(client, namespace, pod, container, query, previous))
+
+
+def _forward(client, namespace, pod, container, after: tuple[Stamp, int], previous: bool) -> list[Line]:
+    most = FORWARD_BYTES
+    while True:
+        query = {"sinceTime": _instant(after[0].seconds), "limitBytes": most}
+        body = _read(client, namespace, pod, container, query, previous)
+        if len(body) >= most:
+            # Cut anywhere: the last line is read again when it is whole.
+            body = body[: body.rfind(b"\n") + 1]
+        fresh = [line for line in _lines(body) if (line.stamp, line.number) > after]
+        if fresh or len(body) < most // 2 or most >= FORWARD_MOST_BYTES:
+            return fresh
+        most *= 4
+
+
+def _read(client: ClusterClient, namespace, pod, container, query: dict, previous: bool) -> bytes:
+    path = kind_named("Pod").path(namespace, pod, "log")
+    query = {"container": container, "timestamps": "true", **query}
     if previous:
         query["previous"] = "true"
-    status, _, body = client.send(
-        "GET", kind_named("Pod").path(place.namespace, pod, "log"), query=query, timeout_seconds=12
-    )
-    if status != 200:
-        error = error_of(status, body, what=f"the log of {pod}")
-        # A container that has not started, or never ended before, has none.
-        if isinstance(error, Invalid | NotFound):
-            return []
-        raise error
-    lines: list[_Line] = []
-    for raw in body.decode(errors="replace").splitlines():
-        head, _, text = raw.partition(" ")
-        stamp = _stamp(head)
-        if stamp is None:
-            continue
-        number = lines[-1].number + 1 if lines and lines[-1].stamp == stamp else 0
-        lines.append(_Line(stamp, pod, number, text))
-    return lines
+    status, _, body = client.send("GET", path, query=query)
+    if status == 200:
+        return body
+    error = error_of(status, body, what=f"GET {path}")
+    if previous and status == 400 and "previous terminated container" in str(error):
+        raise NoPrevious(f"No container of {pod} has ended before.")
+    if status == 400:
+        # A container that has not started has no log; the API server tells what it waits for.
+        raise ProviderError(str(error).removeprefix("The cluster refused it: "), code="no_log_yet")
+    raise error
 
 
-def _records(lines: list[_Line]) -> list[tuple[_Line, str]]:
-    """(line, level), the lines that belong to a line added to it; its cursor is that of the last."""
-    found: list[tuple[_Line, str]] = []
-    for line in lines:
-        match = HEADER.match(line.text)
-        if match is None and found and found[-1][1]:
-            head, told = found[-1]
-            found[-1] = (_Line(line.stamp, line.pod, line.number, f"{head.text}\n{line.text}"), told)
+def _instant(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _lines(body: bytes) -> list[Line]:
+    found: list[Line] = []
+    last, number = Stamp(0, 0), 0
+    for raw in body.split(b"\n"):
+        match = STAMP.match(raw)
+        if match is None:
             continue
-        text = line.text[match.end() :] if match else line.text
-        found.append((_Line(line.stamp, line.pod, line.number, text), match[1] if match else ""))
+        zone = b"+00:00" if match[3] == b"Z" else match[3]
+        seconds = int(datetime.fromisoformat((match[1] + zone).decode()).timestamp())
+        stamp = Stamp(seconds, int((match[2] or b"0").ljust(9, b"0")))
+        number = number + 1 if stamp == last else 1
+        last = stamp
+        found.append(Line(stamp, number, raw[match.end() :]))
     return found
+
+
+def _groups(lines: list[Line]) -> Iterator[list[Line]]:
+    """Lines that belong together: what follows a record's first line without a header of its own."""
+    group: list[Line] = []
+    for line in lines:
+        if group and (HEADER.match(line.text) or not HEADER.match(group[0].text)):
+            yield group
+            group = []
+        group.append(line)
+    if group:
+        yield group

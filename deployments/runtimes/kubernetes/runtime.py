@@ -11,21 +11,36 @@ from django.conf import settings
 from deployments.errors import Invalid, NotFound, Transient
 from deployments.providers.base import Change, Drift, Problem, Progress
 from deployments.runtimes.base import LogLine, runtime
-from deployments.runtimes.kubernetes import logs, migrating, status
+from deployments.runtimes.kubernetes import logs, migrating, objects, status, watching
 from deployments.runtimes.kubernetes.applying import Applier
 from deployments.runtimes.kubernetes.client import ClusterClient, client_for, error_of
 from deployments.runtimes.kubernetes.kinds import kind_named
 from deployments.runtimes.kubernetes.manifests import whole
-from deployments.runtimes.kubernetes.manifests.place import APP, PORT, Place
+from deployments.runtimes.kubernetes.manifests.place import APP, OWNER_LABEL, PORT, Place
 from deployments.runtimes.kubernetes.preflight import capabilities, preflight
-from deployments.runtimes.workload import Manifest, Revision, Workload, WorkloadStatus
+from deployments.runtimes.records import Wanted
+from deployments.runtimes.workload import (
+    ClusterEvent,
+    ClusterObject,
+    Manifest,
+    Revision,
+    Usage,
+    Workload,
+    WorkloadStatus,
+)
 
 PART = "workload"
+CONTAINER = "api"
 PROXY_ERRORS = (502, 503, 504)
 
 
 def _client(workload: Workload) -> ClusterClient:
     return client_for(workload.access)
+
+
+def labels_text(place: Place) -> str:
+    """What selects the workload's pods."""
+    return f"app.kubernetes.io/name={APP},{OWNER_LABEL}={place.owner}"
 
 
 @runtime
@@ -133,9 +148,23 @@ class KubernetesRuntime:
         """Per field and object, with who changed it, without what is ignored."""
         return self._applier(workload).drift(whole.whole(workload))
 
+    def events(self, workload: Workload) -> list[ClusterEvent]:
+        """Those of the namespace, oldest first."""
+        return watching.events(_client(workload), whole.place_of(workload).namespace)
+
+    def usage(self, workload: Workload) -> Mapping[str, Usage]:
+        """What each pod uses by the metrics API; NotFound where there is none."""
+        place = whole.place_of(workload)
+        return watching.usage(_client(workload), place.namespace, labels_text(place))
+
+    def objects(self, workload: Workload) -> list[ClusterObject]:
+        """All that the inventories hold, as it is now."""
+        return objects.objects(_client(workload), whole.place_of(workload))
+
     def logs(
         self,
         workload: Workload,
+        pod: str,
         *,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -145,17 +174,17 @@ class KubernetesRuntime:
         limit: int = 500,
         previous: bool = False,
     ) -> Iterator[LogLine]:
-        """All pods' logs merged by time; `previous` are those of the containers that ended before."""
-        return logs.read_logs(
+        """One pod's log; `previous` is that of the container that ended before."""
+        return logs.pod_log(
             _client(workload),
-            whole.place_of(workload),
-            since=since,
-            until=until,
-            search=search,
-            level=level,
+            whole.place_of(workload).namespace,
+            pod,
+            container=CONTAINER,
+            wanted=Wanted(since=since, until=until, search=search, level=level),
             cursor=cursor,
             limit=limit,
             previous=previous,
+            hidden=tuple(value for value in workload.secrets.values.values() if len(value) > 3),
         )
 
     def request(
