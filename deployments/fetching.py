@@ -26,8 +26,9 @@ class Answer:
 def fetch_all(
     ways: Mapping[str, Way], path: str | Mapping[str, str], *, timeout_seconds: float, most_bytes: int
 ) -> dict[str, Answer]:
-    """GET a path, or each its own, by every way, at most AT_ONCE at a time; every key has an Answer, and none raises.
+    """GET a path, or each its own, by every way, at most AT_ONCE at a time.
 
+    Every key has an Answer, and none raises.
     The deadline counts from the request's own turn to the last byte of its body, so that a server that
     drips cannot hold the others up.
     """

@@ -56,8 +56,8 @@ def samples_of(answer: Answer, namespace: str) -> dict[str, list[Sample]]:
         raise
     except (ValueError, KeyError, TypeError, IndexError):
         raise PrometheusError(
-            f"What answers at Prometheus' address ({answer.status}) is not its query API. See that the address is"
-            " right (spec.monitoring), and that no sign-in page stands before it."
+            f"What answers at Prometheus' address ({answer.status}) is not its query API. See that the"
+            " address is right (spec.monitoring), and that no sign-in page stands before it."
         ) from None
     found.pop("", None)
     if not found:
