@@ -33,6 +33,8 @@ ROLE_FOR: dict[str, Role] = {
     "target.restart": OPERATOR,
     "target.rollback": OPERATOR,
     "collection.job.start": OPERATOR,
+    "drift.read": VIEWER,
+    "drift.decide": OPERATOR,
     "backup.read": VIEWER,
     "backup.create": OPERATOR,
     "backup.delete": ADMIN,

@@ -540,6 +540,11 @@ else:
             "schedule": 60.0,
             "options": {"expires": 60, "queue": "maintenance"},
         },
+        "drift": {
+            "task": "deployments.drift",
+            "schedule": 60.0,
+            "options": {"expires": 60, "queue": "maintenance"},
+        },
         "backups": {
             "task": "deployments.backups",
             "schedule": 15.0,

@@ -502,8 +502,8 @@ def commitments(facts: Facts) -> Iterator[Found]:
             cost=base,
             currency=currency,
             confidence="medium",
-            summary=f"{len(steady)} resources run on demand every day: commit to their steady part "
-            f"for a year.",
+            summary=f"What runs on demand every day ({len(steady)} of {category}) could be committed to "
+            "for a year.",
             steps=(
                 "First carry out what makes them smaller: a commitment to what is too large is "
                 "paid all the same.",

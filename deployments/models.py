@@ -452,4 +452,5 @@ class CollectionSize(models.Model):
 # Of files of their own, which Django finds by this one.
 from deployments.backups.models import Backup, BackupSchedule, Restore  # noqa: E402, F401
 from deployments.cluster_models import ClusterEvent, ClusterState  # noqa: E402, F401
+from deployments.drift.models import DriftDecision, DriftFinding  # noqa: E402, F401
 from deployments.fleets import models as fleet_models  # noqa: E402, F401

@@ -7,6 +7,7 @@ from django.db import InterfaceError, OperationalError
 
 from deployments import probing, reconciliation, rollup, scraping, watching
 from deployments.backups import schedules
+from deployments.drift import services as drift_services
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,12 @@ def watch() -> None:
 def tidy_replicas() -> None:
     """Keep logs and folders of replicas within bounds."""
     reconciliation.tidy_replicas()
+
+
+@shared_task(name="deployments.drift", ignore_result=True)
+def drift() -> None:
+    """See whether targets are as they were made."""
+    drift_services.check_all()
 
 
 @shared_task(name="deployments.backups", ignore_result=True)

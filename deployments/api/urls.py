@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from deployments.api import accounts, backups, collection_jobs, fleets, observation, rollouts, targets
+from deployments.api import accounts, backups, collection_jobs, drift, fleets, observation, rollouts, targets
 
 urlpatterns = [
     path("providers", targets.ProvidersView.as_view()),
@@ -28,6 +28,13 @@ urlpatterns = [
     path("targets/<str:target>/scale", rollouts.ScaleView.as_view()),
     path("targets/<str:target>/restart", rollouts.RestartView.as_view()),
     path("targets/<str:target>/collection-jobs", collection_jobs.CollectionJobsView.as_view()),
+    path("targets/<str:target>/drift", drift.TargetDriftView.as_view()),
+    path("targets/<str:target>/drift/check", drift.DriftCheckView.as_view()),
+    path("drift/<str:finding>", drift.DriftFindingView.as_view()),
+    path("drift/<str:finding>/revert", drift.DriftRevertView.as_view()),
+    path("drift/<str:finding>/adopt", drift.DriftAdoptView.as_view()),
+    path("drift/<str:finding>/ignore", drift.DriftIgnoreView.as_view()),
+    path("drift-decisions/<str:decision>/undo", drift.DriftUndoView.as_view()),
     path("targets/<str:target>/backup", backups.BackupStartView.as_view()),
     path("targets/<str:target>/backups", backups.TargetBackupsView.as_view()),
     path("targets/<str:target>/backup-schedule", backups.BackupScheduleView.as_view()),

@@ -9,6 +9,7 @@ from deployments.operations import (
     provision,
     restart,
     restore,
+    revert_drift,
     rollout,
     scale,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "provision",
     "restart",
     "restore",
+    "revert_drift",
     "rollout",
     "scale",
 ]

@@ -6,12 +6,11 @@ from controlplane.errors import ProblemError
 from controlplane.pages.access import actor, page
 from controlplane.pages.forms import field_errors
 from deployments import services
-from deployments.errors import ProviderError
 from deployments.models import Plan
 from deployments.pages.plans import flatten
 from deployments.pages.schema_form import form_fields, spec_from_form
 from deployments.pages.targets import tab_context, target_or_404
-from deployments.providers.base import as_json, provider_for
+from deployments.providers.base import provider_for
 from deployments.workloads import is_cluster
 
 
@@ -35,20 +34,6 @@ def infrastructure(request, name):
         is_cluster=is_cluster(found),
     )
     return render(request, "deployments/infrastructure.html", context)
-
-
-@page()
-def drift(request, name):
-    """Asks the provider now, so it is loaded after the page."""
-    found = target_or_404(request, name)
-    context = {"target": found, "drifts": [], "problem": ""}
-    try:
-        drifts = provider_for(found.provider).drift(services.target_spec(found), found.engine_ref)
-        context["drifts"] = [as_json(one) for one in drifts]
-    except ProviderError as error:
-        context["problem"] = str(error)
-        context["remedy"] = error.remedy
-    return render(request, "deployments/_drift.html", context)
 
 
 @page("plan.create")

@@ -11,6 +11,7 @@ from controlplane import actors, throttle
 from controlplane.models import Membership, Project, Role, User
 from controlplane.services import api_key_create
 from deployments.backups.models import Backup, BackupStatus, Restore
+from deployments.drift.models import DriftDecision, DriftFinding
 from deployments.fleets.models import Fleet, FleetRollout
 from deployments.fleets.services import fleet_create, fleet_rollout_start
 from deployments.models import Plan, Release, Replica, ReplicaStatus, Rollout, Target, TargetStatus
@@ -166,6 +167,21 @@ def make_replica(target, port: int, status: str = ReplicaStatus.READY, **values)
     return Replica.objects.create(target=target, release=target.release, status=status, port=port, **values)
 
 
+def make_finding(target, **values) -> DriftFinding:
+    now = timezone.now()
+    values = {
+        "source": "provider",
+        "kind": "database role",
+        "name": "aindus_t_1",
+        "field": "connection_limit",
+        "expected": -1,
+        "actual": 10,
+        "first_seen_at": now,
+        "last_seen_at": now,
+    } | values
+    return DriftFinding.objects.create(target=target, **values)
+
+
 def make_backup(target, **values) -> Backup:
     now = timezone.now()
     values = {
@@ -195,6 +211,8 @@ class World:
     operation: object
     backup: Backup
     restore: Restore
+    finding: DriftFinding
+    decision: DriftDecision
     fleet: Fleet
     fleet_rollout: FleetRollout
 
@@ -216,6 +234,8 @@ def world(project):
         submitted,
         backup := make_backup(target),
         Restore.objects.create(target=target, backup=backup, mode="scratch", created_by="test"),
+        finding := make_finding(target),
+        DriftDecision.objects.create(finding=finding, action="ignore", reason="why", by="test"),
         fleet,
         fleet_rollout,
     )

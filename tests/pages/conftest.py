@@ -9,9 +9,10 @@ from django.utils import timezone
 
 from controlplane.models import Membership, Project, Role, User
 from deployments.backups.models import Restore
+from deployments.drift.models import DriftDecision
 from deployments.fleets.services import fleet_create, fleet_rollout_start
 from deployments.models import HealthTransition, MetricPoint, Plan, Release, Replica, Rollout, Target
-from tests.api.conftest import make_backup
+from tests.api.conftest import make_backup, make_finding
 from worker.engine import append_event
 from worker.models import Operation
 
@@ -161,6 +162,7 @@ def seeded(project):
         created_by="user:ada",
         **done,
     )
+    finding = make_finding(target)
     fleet = fleet_create(project=project, name="world", members=[{"target": "search"}], created_by="user:ada")
     fleet_rollout, _ = fleet_rollout_start(fleet=fleet, release=release, requested_by="user:ada")
     return SimpleNamespace(
@@ -172,5 +174,7 @@ def seeded(project):
         release=release,
         backup=backup,
         restore=restore,
+        finding=finding,
+        decision=DriftDecision.objects.create(finding=finding, action="ignore", reason="why", by="user:ada"),
         fleet_rollout=fleet_rollout,
     )

@@ -22,6 +22,12 @@ PAGES = {
     "/targets/search/logs/?q=x&level=ERROR": ALL,
     "/targets/search/metrics/?range=30d": ALL,
     "/targets/search/data/": ALL,
+    "/targets/search/drift/": ALL,
+    "/targets/search/drift/?show=resolved": ALL,
+    "/targets/search/drift/{finding}/revert/": OPERATORS,
+    "/targets/search/drift/{finding}/adopt/": OPERATORS,
+    "/targets/search/drift/{finding}/ignore/": OPERATORS,
+    "/targets/search/drift-decisions/{decision}/undo/": OPERATORS,
     "/targets/search/backups/?deleted=1&sort=-status": ALL,
     "/targets/search/backups/{backup}/": ALL,
     "/targets/search/backups/{backup}/restore/": OPERATORS,
@@ -72,6 +78,7 @@ PAGES = {
     "/settings/members/new/": ADMINS,
     "/settings/api-keys/": ADMINS,
 }
+DAY_TWO = ("backup", "restore", "finding", "decision")
 MOST_QUERIES = 24
 INLINE = re.compile(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)|\sstyle=|\son[a-z]+=", re.I)
 
@@ -79,7 +86,7 @@ INLINE = re.compile(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)|\sstyle=|\
 def address(path: str, seeded) -> str:
     names = {
         name: getattr(seeded, name).pk
-        for name in ("failed", "running", "rollout", "plan", "fleet_rollout", "backup", "restore")
+        for name in ("failed", "running", "rollout", "plan", "fleet_rollout", *DAY_TWO)
         if f"{{{name}}}" in path
     }
     return path.format(**names)
@@ -120,6 +127,8 @@ POSTS = {
     "/targets/search/backups/{backup}/restore/": OPERATORS,
     "/targets/search/backups/{backup}/delete/": ADMINS,
     "/targets/search/restores/{restore}/undo/": ADMINS,
+    "/targets/search/drift/{finding}/ignore/": OPERATORS,
+    "/targets/search/drift-decisions/{decision}/undo/": OPERATORS,
     "/operations/{running}/cancel/": OPERATORS,
     "/operations/{failed}/retry/": OPERATORS,
     "/plans/{plan}/": OPERATORS,

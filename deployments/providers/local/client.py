@@ -128,6 +128,29 @@ class PostgresClient:
         with self.connect(name) as connection:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
 
+    def set_role(self, name: str, what: str, value: int | bool) -> None:
+        """Set one attribute of a role: `connection_limit` or `login`."""
+        clause = (
+            sql.SQL("CONNECTION LIMIT {}").format(sql.Literal(value))
+            if what == "connection_limit"
+            else sql.SQL("LOGIN" if value else "NOLOGIN")
+        )
+        with self.connect() as connection:
+            connection.execute(sql.SQL("ALTER ROLE {} {}").format(sql.Identifier(name), clause))
+
+    def set_owner(self, name: str) -> None:
+        """Give the database to the role of its name."""
+        with self.connect() as connection:
+            connection.execute(sql.SQL("ALTER DATABASE {0} OWNER TO {0}").format(sql.Identifier(name)))
+
+    def close_to_public(self, name: str) -> None:
+        with self.connect() as connection:
+            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+
+    def ensure_extension(self, name: str) -> None:
+        with self.connect(name) as connection:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+
     def observe(self, name: str) -> dict:
         """What there is of a target: role, connection_limit, can_sign_in, database, owner, public_connect,
         bytes, vector (its version).

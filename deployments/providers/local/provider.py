@@ -257,6 +257,32 @@ class LocalProvider:
             drifts.append(Drift("database", name, "extension", "vector", None))
         return drifts
 
+    def revert(self, target: TargetSpec, drift: Drift, others: frozenset[str]) -> None:
+        """Put one property of the role or the database back."""
+        name = object_name(target.target_id)
+        match drift.kind, drift.field:
+            case "database role", "connection_limit" | "login" as what:
+                self.client.set_role(name, what, drift.expected)
+            case "database", "owner":
+                self.client.set_owner(name)
+            case "database", "connect_by_public":
+                self.client.close_to_public(name)
+            case "database", "extension":
+                self.client.ensure_extension(name)
+            case _:
+                # A role or database that is gone is made anew, with everything it should have.
+                self.apply(target, "revert")
+
+    def adopted(self, target: TargetSpec, drift: Drift) -> Mapping[str, Any]:
+        """The connection limit alone is a matter of the spec."""
+        if (drift.kind, drift.field) == ("database role", "connection_limit"):
+            return {"connection_limit": drift.actual}
+        raise Invalid(
+            f"The {drift.kind}'s {drift.field} is no matter of the spec: the target would not work so, or not"
+            " be closed to others.",
+            remedy="Revert it, or ignore it with the reason.",
+        )
+
     def destroy(self, target: TargetSpec, ref: Mapping[str, Any], token: str) -> Mapping[str, Any]:
         """Drop the database with everything in it, then the role."""
         self.client.drop(object_name(target.target_id))

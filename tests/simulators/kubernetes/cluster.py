@@ -244,6 +244,7 @@ class Cluster:
             else:
                 user = self.access.authenticate(request.headers.get("authorization", ""), request.certificate)
                 answer = self._routed(request, user)
+                answer = self.faults.after(request) or answer
         except errors.StatusError as error:
             answer = _failed(error)
         except Exception as error:

@@ -1,0 +1,1 @@
+"""Drift: what somebody changed about what we made, found, kept as rows, and decided on."""
