@@ -5,7 +5,7 @@ paths side by side are joined into one, so that the tree has as few parts as its
 placeholders only. None is the clause that every point meets.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vectors import filters
 from vectors.needs import Needs, every_need, some_need
@@ -24,6 +24,8 @@ class Path:
     indexed: bool = False
     zoned: bool = False
     needs: Needs | None = None
+    # The filter that the path was compiled from, when it is one.
+    filter: dict | None = field(default=None, compare=False)
 
     def sql(self, first: int) -> tuple[str, list[bytes]]:
         if self.zoned:
@@ -120,7 +122,9 @@ def _joined(operator: str, sign: str, narrows, needing, parts: list[Clause]) -> 
     rest = [part for part in parts if not isinstance(part, Path)]
     for zoned in (False, True):
         same = [path for path in paths if path.zoned is zoned]
-        if same:
+        if len(same) == 1:
+            rest += same
+        elif same:
             text = filters.join(sign, [path.text for path in same])
             narrowed = narrows(path.indexed for path in same)
             rest.append(Path(text, narrowed, zoned, needing(path.needs for path in same)))
@@ -141,7 +145,8 @@ def negated(part: Clause | None) -> Clause:
 def clause_of(filter: dict | Clause) -> Clause:
     """The clause of a filter as the API takes it, or of one that is a clause already."""
     if isinstance(filter, dict):
-        return Path(filters.compile(filter), filters.indexed(filter), needs=filters.needs_of(filter))
+        text = filters.compile(filter)
+        return Path(text, filters.indexed(filter), needs=filters.needs_of(filter), filter=filter)
     return filter
 
 

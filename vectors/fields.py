@@ -199,9 +199,10 @@ def narrowing(needed: needs.Needs | None, fields: dict[str, Declared]) -> Clause
     return parts[0] if len(parts) == 1 else Joined("AND", tuple(parts))
 
 
-def narrowed(clause: Clause, fields: dict[str, Declared], share: float) -> Clause:
-    """The clause, with the condition that indexes of declared fields serve when few rows (a share) match."""
+def narrowed(clause: Clause, needed: needs.Needs | None, fields: dict[str, Declared], share: float) -> Clause:
+    """The clause, with the condition that indexes of declared fields serve when few rows (a share) match;
+    `needed`: what the clause needs."""
     if share > NARROWED_SHARE_MOST:
         return clause
-    found = narrowing(clause.needs, fields)
+    found = narrowing(needed, fields)
     return clause if found is None else Joined("AND", (found, clause))

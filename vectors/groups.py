@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import orjson
 
-from vectors import fields, search, slow, widths
+from vectors import fields, lists, search, slow, widths
 from vectors.clauses import Clause, clause_of, text_array
 from vectors.collections import Collection
 from vectors.database import Connection
@@ -37,6 +37,7 @@ def points_query_groups(
 ) -> dict:
     """The top_k nearest groups: {groups: [{value, matches}], plan, ef, candidates, exhausted}."""
     clause = clause_of(filter) if filter is not None else None
+    by_row = lists.looked_up(clause)
     declared = clause is not None and fields.narrowing(clause.needs, collection.declared) is not None
     value = "metadata #> $3::text[]"
 
@@ -52,13 +53,13 @@ def points_query_groups(
     plan, ef, groups, spans, share = "exact", 0, None, (), search.EVERYTHING
     wanted = CANDIDATES * top_k * group_size
     if collection.parts and not exact:
-        share = search.matching_share(connection, collection, namespace, clause)
+        share = search.matching_share(connection, collection, namespace, by_row)
         through_index = declared or (clause is not None and clause.indexed)
         spans, ef = search.spans_of(collection, share, wanted, through_index, recall)
     elif declared and collection.rows > search.SAMPLE_ROWS:
         share = search.matching_share(connection, collection, namespace, clause)
     if spans:
-        conditions, arguments, formats = selecting(clause)
+        conditions, arguments, formats = selecting(by_row)
         plan = collection.index_type
         widths.set_width(connection, collection, ef)
         more = f", ({value})::text AS value{columns(include, collection)}"
@@ -75,7 +76,7 @@ def points_query_groups(
     if groups is None:
         names = "".join(f", {name}" for name in include)
         if declared:
-            clause = fields.narrowed(clause, collection.declared, share.all)
+            clause = fields.narrowed(clause, clause.needs, collection.declared, share.all)
         conditions, arguments, formats = selecting(clause)
         # Renumbered within each group, and groups by their nearest point.
         result = connection.run(

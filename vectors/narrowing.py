@@ -4,7 +4,7 @@ A condition on a field's key costs more than reading on where most rows meet it,
 when a sample says that few rows match.
 """
 
-from vectors import points, search, updates
+from vectors import lists, points, search, updates
 from vectors.clauses import Clause, clause_of
 from vectors.collections import Collection
 from vectors.database import Connection
@@ -20,8 +20,8 @@ def chosen(
     clause = clause_of(filter)
     if narrowing(clause.needs, collection.declared) is None or collection.rows <= search.SAMPLE_ROWS:
         return clause
-    share = search.matching_share(connection, collection, namespace, clause)
-    return narrowed(clause, collection.declared, share.all)
+    share = search.matching_share(connection, collection, namespace, lists.looked_up(clause))
+    return narrowed(clause, clause.needs, collection.declared, share.all)
 
 
 def points_count(connection: Connection, collection: Collection, *, namespace, filter) -> int:

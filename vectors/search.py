@@ -14,7 +14,7 @@ state of the table, so that a row on its way from one range to another is seen o
 import time
 from typing import NamedTuple
 
-from vectors import fields, slow, widths
+from vectors import fields, lists, slow, widths
 from vectors.clauses import Clause, clause_of
 from vectors.collections import Collection
 from vectors.database import FLOAT8, INT8, Connection
@@ -26,6 +26,8 @@ SAMPLE_ROWS = 2000
 SAMPLE_PAGES_LEAST = 100
 ESTIMATE_SECONDS = 30
 ESTIMATES_MOST = 2000
+# From so many values times the share that matches, checking rows costs more than the GIN index saves.
+LOOKED_UP_FROM = 20
 
 
 class Place(NamedTuple):
@@ -176,21 +178,23 @@ def points_query(
     the Place of the last match.
     """
     clause = clause_of(filter) if filter is not None else None
+    # What is held against many rows.
+    by_row = lists.looked_up(clause)
     declared = clause is not None and fields.narrowing(clause.needs, collection.declared) is not None
     plan, ef, share, spans = "exact", 0, EVERYTHING, ()
     # The graph knows no place to go on from: it yields the pages before as well, and a few to spare.
     reach = top_k if after is None else after.seen + top_k + max(after.seen // 10, 8)
     if collection.parts and not exact and (after is None or reach <= widths.EF_STEPS[-1]):
-        share = matching_share(connection, collection, namespace, clause)
+        share = matching_share(connection, collection, namespace, by_row)
         through_index = declared or (clause is not None and clause.indexed)
         spans, ef = spans_of(collection, share, reach, through_index, recall)
-    elif declared and collection.rows > SAMPLE_ROWS:
-        share = matching_share(connection, collection, namespace, clause)
+    elif (declared or by_row is not clause) and collection.rows > SAMPLE_ROWS:
+        share = matching_share(connection, collection, namespace, by_row)
     rows = None
     if spans:
         plan = collection.index_type
         widths.set_width(connection, collection, ef)
-        result = run(connection, collection, packed, reach, namespace, clause, include, spans, width=ef)
+        result = run(connection, collection, packed, reach, namespace, by_row, include, spans, width=ef)
         if complete(result, spans, reach):
             rows = ranked(result)[:reach]
             candidates = scanned(collection, spans, ef, result.ntuples)
@@ -202,8 +206,11 @@ def points_query(
         if rows is None:
             plan = f"{plan}+exact"
     if rows is None:
+        needed = clause
+        if by_row is not clause and lists.values_in(by_row) * share.all > LOOKED_UP_FROM:
+            clause = by_row
         if declared:
-            clause = fields.narrowed(clause, collection.declared, share.all)
+            clause = fields.narrowed(clause, needed.needs, collection.declared, share.all)
         result = run(connection, collection, packed, top_k, namespace, clause, include, (), after)
         candidates = max(int(share.all * collection.rows), result.ntuples)
         rows = ranked(result)

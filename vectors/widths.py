@@ -23,6 +23,8 @@ GRAPH = {0.95: (80, 1.5, 6), None: (160, 2.5, 8), 0.99: (320, 4, 12)}
 BITS = {0.95: (160, 6, 12), None: (320, 10, 16), 0.99: (640, 16, 24)}
 # The share of an ivfflat index's lists that is read for the ten nearest.
 LISTS = {0.95: 0.1, None: 0.2, 0.99: 0.4}
+# How many neighbours the calibrated widths give.
+MEASURED_FOR = 10
 RECALLS = (*GRAPH, "exact")
 # What vectors/drill.py tells of: 0, or the width of every search of an index.
 DRILL_WIDTH = settings.VECTORS["drill_search_width"]
@@ -76,17 +78,40 @@ def choose(
         read = COST_LISTED * rows * width / collection.lists
         return (exact <= read + COST_CHECKED * top_k / max(share, 1e-9)), width
     least_ef, (_, per_match, filtered) = least(collection, recall), of_graph(collection)[recall]
-    wanted = (
-        max(top_k * per_match, least_ef)
-        if share > 0.98
-        else max(filtered * top_k / max(share, 1e-9), least_ef)
-    )
+    if share > 0.98:
+        wanted = max(top_k * per_match, least_ef)
+    else:
+        known = _filtered(collection, share, recall)
+        if known is None:
+            wanted = max(filtered * top_k / max(share, 1e-9), least_ef)
+        else:
+            wanted = max(known * max(top_k / MEASURED_FOR, 1), least_ef)
     cost = COST_EF if share > 0.98 else COST_EF_FILTERED
     # What was asked for by number is kept to, at the price of reading everything.
     unreachable = (recall == 0.99 and wanted > EF_STEPS[-1]) or (recall and least_ef == OUT_OF_REACH)
     if exact <= cost * min(wanted, EF_STEPS[-1]) or unreachable:
         return True, 0
     return False, step_for(wanted)
+
+
+def _filtered(collection: Collection, share: float, recall: float | None) -> float | None:
+    """The width that was measured under filters for the nearest ten, for this share; None: it was not, or no
+    width gives the recall. Between and beyond the shares measured it grows by a power of the share, at least
+    of its square root: what a filter leaves of a few points must be looked for far around."""
+    measured = (collection.index_built or {}).get("filtered_efs")
+    if not measured:
+        return None
+    (many, of_many), (few, of_few) = sorted(
+        ((float(name), found[str(recall)]) for name, found in measured.items()), reverse=True
+    )
+    if of_few >= OUT_OF_REACH:
+        return None
+    power = max(math.log(of_few / of_many) / math.log(many / few), 0.5)
+    if share >= many:
+        return of_many
+    if share >= few:
+        return min(of_many * (many / share) ** power, max(of_few, of_many))
+    return max(of_few, of_many) * (few / max(share, 1e-9)) ** power
 
 
 def _probes(collection: Collection, deep: float, recall: float | None) -> int:

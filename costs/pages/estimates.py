@@ -158,6 +158,13 @@ def estimate(request, estimate_id):
         "tab": "estimates",
         "estimate": found,
         "variance": estimate_variance(found, timezone.now().date()),
+        "sources": sorted(
+            {
+                (line["unit_price"]["as_of"], line["unit_price"]["source"])
+                for line in found.lines
+                if line["unit_price"]
+            }
+        ),
     }
     return render(request, "costs/estimate.html", context)
 

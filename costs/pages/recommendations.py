@@ -14,6 +14,7 @@ from controlplane.errors import ProblemError
 from controlplane.pages.access import actor, page
 from controlplane.pages.lookup import row_or_404
 from controlplane.pages.paging import paginate
+from controlplane.templatetags.pages import size, words
 from costs import recommendations as services
 from costs import spend
 from costs.estimates import as_money
@@ -42,6 +43,26 @@ def named(one: Recommendation) -> Recommendation:
     """A recommendation with its type in words."""
     one.title = TYPE_WORDS.get(one.type, one.type.replace("_", " ").capitalize())
     return one
+
+
+def evidence_shown(evidence: dict) -> list[tuple[str, str]]:
+    """[(label, text)] of what a recommendation follows from, units in the labels; yes and no are left to
+    the prices.
+    """
+    shown = []
+    for key, value in evidence.items():
+        if value in ("", None, [], {}) or isinstance(value, bool):
+            continue
+        name, _, unit = key.rpartition("_")
+        if unit == "bytes":
+            label, value = name, size(value)
+        elif unit == "gib":
+            label, value = name, f"{value} GiB"
+        else:
+            label = key
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        shown.append((words(label).replace("Sku", "SKU"), text))
+    return shown
 
 
 @page("cost.read", post="cost.recommendation.search")
@@ -99,15 +120,12 @@ def recommendation(request, recommendation_id):
     other = None
     if found.superseded_by:
         other = services.recommendations(request.project).filter(pk=found.superseded_by).first()
-    evidence = [(key, value) for key, value in found.evidence.items() if value not in ("", None, [], {})]
     context = {
         "section": "costs",
         "tab": "recommendations",
         "one": found,
         "other": named(other) if other else None,
-        "evidence": [
-            (key, ", ".join(map(str, value)) if isinstance(value, list) else value) for key, value in evidence
-        ],
+        "evidence": evidence_shown(found.evidence),
         "yearly": found.amount * 12,
         "saved": services.realised(found),
         "decidable": found.status in ("open", "snoozed"),

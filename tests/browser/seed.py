@@ -65,6 +65,9 @@ def main(history: bool = True) -> dict:
             write_history(Target.objects.get(pk=target.pk), incidents)
         for target in Target.objects.filter(name="local"):
             write_history(target, 0)
+        from tests.browser.bills import write_bills
+
+        facts |= write_bills(project, main_target, second)
     return facts
 
 

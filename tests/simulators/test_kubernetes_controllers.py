@@ -128,6 +128,19 @@ def test_a_stateful_set_starts_in_order_with_its_claims(cluster):
     cluster.delete("StatefulSet", "db", NAMESPACE)
     cluster.wait(lambda: not pods(cluster, "db"))
     assert len(cluster.objects("PersistentVolumeClaim")) == 2
+    # Where the set owns its claims they go with it, but not before the pods that use them.
+    policy = {"whenDeleted": "Delete"}
+    made = workload("StatefulSet", "db", serviceName="db", volumeClaimTemplates=[claim])
+    made["spec"]["persistentVolumeClaimRetentionPolicy"] = policy
+    cluster.create(made)
+    cluster.wait(lambda: status(cluster, "StatefulSet", "db").get("readyReplicas") == 1)
+    cluster.delete("PersistentVolumeClaim", "data-db-1", NAMESPACE)
+    cluster.delete("PersistentVolumeClaim", "data-db-0", NAMESPACE)
+    assert cluster.object("PersistentVolumeClaim", "data-db-0", NAMESPACE)["metadata"]["deletionTimestamp"]
+    cluster.delete("StatefulSet", "db", NAMESPACE)
+    cluster.wait(
+        lambda: not cluster.objects("PersistentVolumeClaim") and not cluster.objects("PersistentVolume")
+    )
 
 
 def job(name, image, **spec):

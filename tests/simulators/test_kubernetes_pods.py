@@ -24,7 +24,7 @@ NAMESPACE = "default"
 
 @pytest.fixture(scope="module")
 def cluster():
-    with Cluster(speed=20) as cluster:
+    with Cluster(speed=20, crds=("metrics",)) as cluster:
         yield cluster
 
 
@@ -194,6 +194,9 @@ def test_a_container_may_be_a_real_process(cluster, api):
     answer = core.connect_get_namespaced_pod_proxy_with_path(f"{name}:8000", NAMESPACE, "hello")
     assert answer == f"swordfish {name} None"
     cluster.wait(lambda: "Z asked /hello" in core.read_namespaced_pod_log(name, NAMESPACE, timestamps=True))
+    metrics = client.CustomObjectsApi(api)
+    used = metrics.get_namespaced_custom_object("metrics.k8s.io", "v1beta1", NAMESPACE, "pods", name)
+    assert int(used["containers"][0]["usage"]["memory"].removesuffix("Ki")) > 4096
     core.connect_get_namespaced_pod_proxy_with_path(f"{name}:8000", NAMESPACE, "exit")
     cluster.wait(lambda: (pods_of(cluster, "real")[0]["status"]["containerStatuses"][0]["restartCount"]) == 1)
     assert "asked /exit" in core.read_namespaced_pod_log(name, NAMESPACE, previous=True)

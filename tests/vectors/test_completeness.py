@@ -41,6 +41,24 @@ def recall_of(matches, vectors, vector, allowed, top_k):
     return len(best & {int(match["id"]) for match in matches}) / len(best)
 
 
+@pytest.mark.parametrize("share", [0.001, 0.4])
+def test_long_lists(client, filled, share):
+    """With and without an index, of few rows and of many."""
+    name, vectors = filled
+    allowed = np.arange(0, round(COUNT * share))
+    filter = {"$and": [{"at": {"$in": allowed.tolist()}}, {"at": {"$nin": list(range(COUNT, COUNT + 50))}}]}
+    for at in (3, 2000, 7999):
+        body = {"vector": vectors[at].tolist(), "top_k": 5, "filter": filter, "recall": "exact"}
+        exact = client.post(f"collections/{name}/query", body).json
+        assert recall_of(exact["matches"], vectors, vectors[at], allowed, 5) == 1
+        found = client.post(f"collections/{name}/query", body | {"recall": 0.99}).json
+        assert found["plan"] == ("exact" if share < 0.01 else "hnsw")
+        assert recall_of(found["matches"], vectors, vectors[at], allowed, 5) >= 0.8
+        grouped = client.post(f"collections/{name}/query", body | {"group_by": "at", "recall": 0.99}).json
+        assert len(grouped["groups"]) == 5
+    assert client.post(f"collections/{name}/count", {"filter": filter}).json == {"count": len(allowed)}
+
+
 def test_complete_at_every_selectivity(client, filled):
     name, vectors = filled
     random = np.random.default_rng(8)

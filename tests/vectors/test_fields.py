@@ -251,7 +251,7 @@ def test_a_range_reads_its_index_and_not_the_table(client, collection, pool):
     load(client, name, rows)
     found = collections.collection_load(name)
     clause = clauses.clause_of({"n": {"$gte": 100, "$lt": 103}})
-    condition, parameters = fields.narrowed(clause, found.declared, 0.0).sql(1)
+    condition, parameters = fields.narrowed(clause, clause.needs, found.declared, 0.0).sql(1)
     with pool.connection() as connection:
         connection.simple(f"ANALYZE {found.table}")
         result = connection.run(

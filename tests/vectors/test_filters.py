@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.vectors.model import matches
-from vectors import filters
+from vectors import clauses, filters, lists
 from vectors.compat import qdrant_filters
 
 # Alike to the eye, apart by code point: composed and decomposed, ligatures, cases, beyond the first plane,
@@ -83,6 +83,11 @@ FILTERS = st.recursive(
 @example(filter={"a": {"$ne": 1}}, documents=[{}, {"a": 1}, {"a": [1, 2]}, {"a": "1"}, {"a": None}])
 @example(filter={"a.b": 1}, documents=[{"a": [{"b": 1}, 3]}, {"a": {"b": [1]}}, {"a": [[{"b": 1}]]}])
 @example(filter={"a": {"$in": []}}, documents=[{"a": 1}])
+@example(filter={"a.0": {"$in": [1]}}, documents=[{"a": [1]}, {"a": [{"0": 1}]}, {"a": {"0": 1}}])
+@example(
+    filter={"$and": [{"a": {"$nin": [1, None]}}, {"b": {"$in": ["x"]}}], "a": {"$exists": False}},
+    documents=[{"b": "x"}, {"a": None, "b": "x"}, {"b": ["y", "x"]}, {"b": ["y"]}],
+)
 @example(
     filter={"a": {"$gt": -1}}, documents=[{"a": "x"}, {"a": 0}, {"a": [[5]]}, {"a": True}, {"a": [[[5]]]}]
 )
@@ -100,6 +105,12 @@ def test_as_the_evaluator(indexed, filter, documents):
         assert [row[0] for row in rows] == expected
         indexed.execute("SET LOCAL enable_seqscan = off")
         rows = indexed.execute("SELECT n FROM indexed WHERE d @@ %s::jsonpath ORDER BY n", [text]).fetchall()
+        assert [row[0] for row in rows] == [at for at, meets in enumerate(expected, 1) if meets]
+        condition, parameters = lists.looked_up(clauses.clause_of(filter), 1).sql(1)
+        rows = psycopg.RawCursor(indexed).execute(
+            f"SELECT n FROM (SELECT n, d AS metadata FROM indexed) x WHERE {condition} ORDER BY n",
+            [parameter.decode() for parameter in parameters],
+        )
     assert [row[0] for row in rows] == [at for at, meets in enumerate(expected, 1) if meets]
 
 

@@ -1,7 +1,7 @@
 """Imports from and exports to http: only where allowed, by ranges or whole, over broken connections."""
 
 import http.server
-import importlib.util
+import sys
 import threading
 from urllib.parse import urlsplit
 
@@ -215,8 +215,10 @@ def test_urls_are_only_those_allowed(files):
             places.url_allowed(wrong)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("boto3") is not None, reason="boto3 is installed")
-def test_an_sdk_that_is_missing_is_told(client, runner, collection, files):
+def test_an_sdk_that_is_missing_is_told(client, runner, collection, files, monkeypatch):
+    # As where it is not installed: what has been imported of it is forgotten as well.
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    monkeypatch.delitem(sys.modules, "vectors.transfer.aws.client", raising=False)
     name = collection(3)
     job = imported(client, runner, name, url="s3://bucket/a/x")
     assert job["state"] == "failed"

@@ -32,7 +32,7 @@ def build(work: Work) -> dict | None:
         "rows": result["rows"],
         "seconds": result["seconds"],
     }
-    kept["efs"] = calibration.efs(work, part, kept, result["seconds"])
+    kept |= calibration.efs(work, part, kept, result["seconds"])
     serve(work, part, kept)
     return result
 

@@ -37,7 +37,8 @@ class Behaviour:
 
     `kind` is one of run, pull_error, crash, unready, out_of_memory, unschedulable, evict, complete, process.
     `serve` answers HTTP: a callable, or a table by path. `logs` are written at each start. Seconds are of
-    the cluster's clock. `cpu` and `memory` are what the metrics API tells.
+    the cluster's clock. `cpu` and `memory` are what the metrics API tells (empty: what a process
+    really uses, and little for a script).
     """
 
     kind: str = "run"
@@ -48,8 +49,8 @@ class Behaviour:
     serve: Serve | None = None
     env: Mapping[str, str] | Callable[[dict, dict[str, str]], Mapping[str, str]] = field(default_factory=dict)
     command: Callable[[dict, Mapping[str, str], int], list[str]] | None = None
-    cpu: str = "10m"
-    memory: str = "64Mi"
+    cpu: str = ""
+    memory: str = ""
 
 
 def ready(after: float = 0, serve: Serve | None = None, logs: tuple[str, ...] = (), **more: Any) -> Behaviour:

@@ -130,6 +130,10 @@ class Cluster:
         self.access.tokens[token] = User(user, (*groups, "system:authenticated"))
         return token
 
+    def revoke(self, token: str) -> None:
+        """From now on a token is refused with 401, as when it expired."""
+        del self.access.tokens[token]
+
     def kubeconfig(
         self, path: Path | str | None = None, *, certificate: bool = False, namespace: str = ""
     ) -> str:
@@ -244,6 +248,7 @@ class Cluster:
             else:
                 user = self.access.authenticate(request.headers.get("authorization", ""), request.certificate)
                 answer = self._routed(request, user)
+                answer = self.faults.after(request) or answer
         except errors.StatusError as error:
             answer = _failed(error)
         except Exception as error:

@@ -1,5 +1,6 @@
 """Sets of custom resources: their definitions as objects, and their kinds served."""
 
+from tests.simulators.kubernetes import customshapes, structural
 from tests.simulators.kubernetes.resources import Resource
 from tests.simulators.kubernetes.writing import Options
 
@@ -60,13 +61,9 @@ def install(cluster, name: str) -> None:
 def definition(cluster, group, version, kind, plural, namespaced, short="-", status=True) -> None:
     """Make a CustomResourceDefinition, which is served from then on."""
     crds = cluster.resources.find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-    schema = {
-        "type": "object",
-        "properties": {
-            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-        },
-    }
+    shape = customshapes.SHAPES.get((group, kind))
+    spec = structural.schema_of(shape if shape else "any")
+    schema = {"type": "object", "properties": {"spec": spec, "status": structural.schema_of("any")}}
     names = {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"}
     if short != "-":
         names["shortNames"] = [short]

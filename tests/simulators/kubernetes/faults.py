@@ -71,10 +71,12 @@ class Faults:
         times: int | None = None,
         delay_seconds: float = 0,
         hang_up: bool = False,
+        after: bool = False,
         user_agent: str = "*",
     ) -> Fault:
         """Answer matching requests with `status`, late, or not at all (`hang_up`: the connection ends).
 
+        With `after` the request is carried out first, and only its answer is spoilt: the client cannot know.
         `path` and `method` are patterns. `times` limits how often. RBAC: use `cluster.access.deny`.
         """
         fault = Fault(
@@ -86,7 +88,7 @@ class Faults:
             times,
             delay_seconds,
             hang_up,
-            False,
+            after,
             user_agent,
         )
         with self._lock:
@@ -94,9 +96,17 @@ class Faults:
         return fault
 
     def before(self, request: Request) -> Answer | None:
-        """The answer that a fault gives, or None. Raises the error of a fault with a status."""
+        """The answer that a fault gives instead of the server's, or None. Raises the error of its status."""
+        return self._met(request, after=False)
+
+    def after(self, request: Request) -> Answer | None:
+        """The same, for a request that was carried out."""
+        return self._met(request, after=True)
+
+    def _met(self, request: Request, *, after: bool) -> Answer | None:
         with self._lock:
-            fault = next((fault for fault in self._faults if fault.covers(request)), None)
+            found = (fault for fault in self._faults if fault.after == after and fault.covers(request))
+            fault = next(found, None)
             if fault is None:
                 return None
             fault.met += 1

@@ -59,6 +59,22 @@ def _collect(value: Any, kind: Type, path: Path, found: set[Path]) -> None:
         found.add(path)
 
 
+def duplicates(value: Any, kind: Type, path: Path = ()) -> list[str]:
+    """Items of associative lists and sets that are there twice, as the server words it."""
+    found: list[str] = []
+    if isinstance(value, dict) and not kind.atomic:
+        for name, item in value.items():
+            found += duplicates(item, kind.child(name), (*path, f"f:{name}"))
+    elif isinstance(value, list) and kind.shape == "list" and kind.relation != "atomic":
+        keys = [kind.item_key(item, index) for index, item in enumerate(value)]
+        for key in dict.fromkeys(key for key in keys if keys.count(key) > 1):
+            found.append(f"{written(path)}: duplicate entries for key {written((key,))}")
+        if kind.relation == "map":
+            for key, item in zip(keys, value, strict=True):
+                found += duplicates(item, kind.element or ANY, (*path, key))
+    return found
+
+
 def changes(old: Any, new: Any, kind: Type) -> tuple[set[Path], set[Path]]:
     """The fields that were added or modified, and those that were removed."""
     changed: set[Path] = set()

@@ -224,6 +224,8 @@ class Kubelet:
             run.log(name).start()
         first = pod["spec"]["containers"][0]["name"]
         if behaviour.kind == "process" and not self._launch(pod, run):
+            run.stage, run.terminated = "waiting", None
+            self._again(pod, run, 5)
             return
         self._tell(pod, "Started", f"Started container {first}", container=first)
         run.stage, run.reason, run.message, run.phase = "running", "", "", "Running"
@@ -289,7 +291,6 @@ class Kubelet:
             return
         run.last = state
         if run.restarts == 0:
-            run.restarts = 1
             self._timer(pod, run, 0, self._restart)
             run.stage = "ended"
             return
@@ -302,12 +303,9 @@ class Kubelet:
             "container ", "container=", 1
         ).replace(" in pod ", " pod=")
         self._tell(pod, "BackOff", f"Back-off restarting failed {told}", "Warning", first)
-        self._timer(pod, run, seconds, self._restart_counted)
+        self._timer(pod, run, seconds, self._restart)
 
     def _restart(self, pod: dict, run: Run) -> None:
-        self._start(pod, run)
-
-    def _restart_counted(self, pod: dict, run: Run) -> None:
         run.restarts += 1
         self._start(pod, run)
 
@@ -349,7 +347,7 @@ class Kubelet:
             run.reason, run.message = "ContainerCreating", ""
             self._admit(pod, run)
         elif run.reason == "CrashLoopBackOff" and behaviour.kind not in ("crash", "out_of_memory"):
-            self._timer(pod, run, 0, self._restart_counted)
+            self._timer(pod, run, 0, self._restart)
 
     def _terminate(self, pod: dict, run: Run) -> None:
         meta = pod["metadata"]

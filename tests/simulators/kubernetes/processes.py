@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -49,6 +50,7 @@ class Process:
             preexec_fn=_alone,
         )
         self.pid = self._process.pid
+        self._used = (0.0, time.monotonic())
         self._thread = threading.Thread(target=self._follow, name=f"container-{self.pid}", daemon=True)
         self._thread.start()
 
@@ -63,6 +65,21 @@ class Process:
     def _end_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+
+    def usage(self) -> tuple[float, int]:
+        """Cores used since it was last asked (or its start), and bytes of memory, of the whole group."""
+        ticks, pages = 0, 0
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = path.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[2]) == self.pid:
+                ticks += int(fields[11]) + int(fields[12])
+                pages += int(fields[21])
+        now, seconds = time.monotonic(), ticks / os.sysconf("SC_CLK_TCK")
+        (before, at), self._used = self._used, (seconds, now)
+        return max(0.0, seconds - before) / max(now - at, 1e-3), pages * os.sysconf("SC_PAGE_SIZE")
 
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulators.kubernetes import applying, defaults, errors, schema, validation
+from tests.simulators.kubernetes import applying, defaults, errors, fields, schema, structural, validation
 from tests.simulators.kubernetes.resources import Resource
 from tests.simulators.kubernetes.schema import Schemas, copied
 from tests.simulators.kubernetes.store import Store
@@ -68,6 +68,7 @@ class Writer:
         """The document as its kind declares it. Raises 400 for wrong types and, when strict, more."""
         kind = self.schemas.of(resource)
         unknown: list[str] = []
+        self._typed(resource, document)
         try:
             made = schema.decode(document, kind, "", unknown)
         except schema.WrongType as error:
@@ -86,6 +87,17 @@ class Writer:
         made["apiVersion"], made["kind"] = resource.api_version, resource.kind
         made.setdefault("metadata", {})
         return made
+
+    def _structure(self, resource: Resource) -> dict:
+        return self.schemas.custom_schemas.get((resource.group, resource.version, resource.kind), {})
+
+    def _typed(self, resource: Resource, document: dict) -> None:
+        """422 where a custom resource holds values of another type than its definition says."""
+        name = (document.get("metadata") or {}).get("name", "")
+        found = structural.problems(self._structure(resource), _without_nulls(document))
+        found = [problem for problem in found if "must be of type" in problem[1]]
+        if found:
+            raise errors.invalid(resource, name, found)
 
     def create(self, resource: Resource, document: dict, options: Options | None = None) -> dict:
         options = options or Options()
@@ -108,7 +120,7 @@ class Writer:
             meta["generation"] = 1
         if "status" in resource.subresources:
             new.pop("status", None)
-        defaults.default(resource.kind, new)
+        self._default(resource, new)
         self._allocate(resource, None, new)
         self._validate(resource, None, new)
         self._admit(resource, None, new, options)
@@ -158,6 +170,7 @@ class Writer:
     ) -> tuple[dict, bool]:
         """Server-side apply: the object, and whether it is new."""
         kind = self.schemas.of(resource)
+        self._typed(resource, config)
         meta = config.get("metadata") or {}
         namespace, name = meta.get("namespace", ""), meta.get("name", "")
         if meta.get("managedFields"):
@@ -167,6 +180,8 @@ class Writer:
             config = schema.decode(config, kind, "", unknown)
         except schema.WrongType as error:
             raise errors.StatusError(500, "", self._untyped(resource, namespace, name, str(error))) from None
+        if twice := fields.duplicates(config, kind):
+            raise errors.StatusError(500, "", self._untyped(resource, namespace, name, twice[0]))
         if unknown:
             told = f".{unknown[0]}: field not declared in schema"
             if len(unknown) > 1:
@@ -242,7 +257,7 @@ class Writer:
             if "status" in old:
                 new["status"] = old["status"]
         if subresource != "status":
-            defaults.default(resource.kind, new)
+            self._default(resource, new)
             self._allocate(resource, old, new)
             if self._versioned(resource) and self._meaning(old) != self._meaning(new):
                 new["metadata"]["generation"] = before.get("generation", 0) + 1
@@ -296,8 +311,17 @@ class Writer:
             raise errors.not_found(resource, name)
         return found
 
+    def _default(self, resource: Resource, new: dict) -> None:
+        if resource.custom:
+            structural.default(self._structure(resource), new)
+        else:
+            defaults.default(resource.kind, new)
+
     def _validate(self, resource: Resource, old: dict | None, new: dict) -> None:
-        if found := validation.problems(resource, old, new):
+        found = validation.problems(resource, old, new)
+        if resource.custom:
+            found += structural.problems(self._structure(resource), new)
+        if found:
             raise errors.invalid(resource, new["metadata"].get("name", ""), found)
 
     def _admit(self, resource: Resource, old: dict | None, new: dict, options: Options) -> None:
@@ -426,3 +450,10 @@ class Writer:
             new = copied(old)
             edit(new)
             return self._update(resource, old, new, Options(manager=manager))
+
+
+def _without_nulls(value: Any) -> Any:
+    """A null is as good as nothing where the field is not nullable."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value

@@ -68,6 +68,10 @@ class Controllers:
         if sync := self._own.get(change.key):
             self._soon(change.key, namespace, name, sync)
         owner = owner_of(document)
+        if change.key == "persistentvolumeclaims":
+            # Its labels are the set's selector: the set may have to own it.
+            for held in self.cluster.store.find("statefulsets.apps", namespace):
+                self._soon("statefulsets.apps", namespace, held["metadata"]["name"], self.stateful_sets.sync)
         if owner and owner["kind"] in self._owners:
             key, sync = self._owners[owner["kind"]]
             self._soon(key, namespace, owner["name"], sync)

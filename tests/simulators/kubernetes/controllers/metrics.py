@@ -43,7 +43,11 @@ class Metrics:
         run = self.cluster.kubelet.runs.get(pod["metadata"]["uid"])
         if run is None or run.stage != "running":
             return None
-        usage = {"cpu": run.behaviour.cpu, "memory": run.behaviour.memory}
+        cpu, memory = run.process.usage() if run.process else (0.01, 64 * 2**20)
+        usage = {
+            "cpu": run.behaviour.cpu or f"{max(1, round(cpu * 1000))}m",
+            "memory": run.behaviour.memory or f"{memory // 1024}Ki",
+        }
         meta = pod["metadata"]
         containers = [
             {"name": container["name"], "usage": usage if index == 0 else {"cpu": "1m", "memory": "8Mi"}}

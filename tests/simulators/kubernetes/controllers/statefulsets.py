@@ -28,8 +28,33 @@ class StatefulSets:
             first = (spec.get("ordinals") or {}).get("start", 0)
             wanted = [f"{name}-{number}" for number in range(first, first + spec.get("replicas", 1))]
             held = {pod["metadata"]["name"]: pod for pod in of.owned(self.store, "pods", stateful_set)}
+            self._retain(stateful_set, wanted)
             self._move(stateful_set, wanted, held, update)
             self._status(stateful_set, update)
+
+    def _retain(self, stateful_set: dict, wanted: list[str]) -> None:
+        """The claims belong to the set where they shall go with it, and go with their pod where told so."""
+        meta, spec = stateful_set["metadata"], stateful_set["spec"]
+        policy = spec.get("persistentVolumeClaimRetentionPolicy") or {}
+        templates = [template["metadata"]["name"] for template in spec.get("volumeClaimTemplates", ())]
+        for claim in self.store.find(self.claims.key, meta["namespace"]):
+            label, _, pod = claim["metadata"]["name"].partition(f"-{meta['name']}-")
+            if label not in templates or not pod.isdigit():
+                continue
+            extra = f"{meta['name']}-{pod}" not in wanted
+            if extra and policy.get("whenScaled") == "Delete":
+                if not claim["metadata"].get("deletionTimestamp"):
+                    self.writer.delete(self.claims, meta["namespace"], claim["metadata"]["name"], Deletion())
+                continue
+            owners = [{**of.reference(stateful_set)}] if policy.get("whenDeleted") == "Delete" else []
+            if (claim["metadata"].get("ownerReferences") or []) != owners:
+
+                def own(document: dict, owners: list[dict] = owners) -> None:
+                    document["metadata"]["ownerReferences"] = owners
+                    if not owners:
+                        del document["metadata"]["ownerReferences"]
+
+                self.writer.change(self.claims, claim, own)
 
     def _move(self, stateful_set: dict, wanted: list[str], held: dict[str, dict], update: str) -> None:
         """The next step, or all of them at once where the policy is Parallel."""

@@ -5,6 +5,7 @@ from tests.simulators.kubernetes.store import Change
 from tests.simulators.kubernetes.writing import Deletion, Options
 
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
+_PROTECTION = "kubernetes.io/pvc-protection"
 COMPONENT = "persistentvolume-controller"
 
 
@@ -19,7 +20,12 @@ class Volumes:
         cluster.writer.admissions.append(self._admit)
 
     def _admit(self, resource, old, new, options) -> None:
-        if resource.kind != "PersistentVolumeClaim" or old is not None or "storageClassName" in new["spec"]:
+        if resource.kind != "PersistentVolumeClaim" or old is not None:
+            return
+        finalizers = new["metadata"].setdefault("finalizers", [])
+        if _PROTECTION not in finalizers:
+            finalizers.append(_PROTECTION)
+        if "storageClassName" in new["spec"]:
             return
         for found in self.store.find(self.classes.key):
             if (found["metadata"].get("annotations") or {}).get(_DEFAULT) == "true":
@@ -32,7 +38,7 @@ class Volumes:
                 self._release(change.document)
             else:
                 self._soon(meta["namespace"], meta["name"])
-        elif change.key == "pods" and change.type != "DELETED":
+        elif change.key == "pods":
             for claim in claims_of(change.document):
                 self._soon(meta["namespace"], claim)
 
@@ -45,6 +51,9 @@ class Volumes:
             if claim is None:
                 return
             spec, status = claim["spec"], claim.get("status") or {}
+            if claim["metadata"].get("deletionTimestamp"):
+                self._let_go(claim)
+                return
             if status.get("phase") == "Bound":
                 self._grow(claim)
                 return
@@ -64,6 +73,20 @@ class Volumes:
                 self._tell(claim, "WaitForFirstConsumer", told)
                 return
             self._bind(claim, kind)
+
+    def _let_go(self, claim: dict) -> None:
+        """A claim that is to go does so when no pod uses it."""
+        meta = claim["metadata"]
+        if any(meta["name"] in claims_of(pod) for pod in self.store.find("pods", meta["namespace"])):
+            return
+
+        def drop(document: dict) -> None:
+            kept = [name for name in document["metadata"].get("finalizers", ()) if name != _PROTECTION]
+            document["metadata"]["finalizers"] = kept
+            if not kept:
+                del document["metadata"]["finalizers"]
+
+        self.writer.change(self.claims, claim, drop)
 
     def _tell(self, claim: dict, reason: str, message: str, kind: str = "Normal") -> None:
         self.cluster.recorder.tell(claim, reason, message, kind=kind, component=COMPONENT)
