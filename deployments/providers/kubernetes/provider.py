@@ -31,6 +31,7 @@ from deployments.runtimes.kubernetes.manifests.place import Place
 from deployments.runtimes.kubernetes.manifests.whole import infrastructure
 from deployments.runtimes.kubernetes.preflight import capabilities, preflight, reachable
 from deployments.runtimes.kubernetes.servers import servers_progress
+from deployments.runtimes.workload import Manifest
 
 PART = "infrastructure"
 NO_ACCOUNT = Invalid(
@@ -118,6 +119,10 @@ class KubernetesProvider:
         place = self._place(target)
         place = self._place(target, capabilities(client, place))
         return Applier(client, place, PART), place
+
+    def manifests(self, target: TargetSpec) -> tuple[Manifest, ...]:
+        """Namespace, database and Redis, by the capabilities that were remembered."""
+        return infrastructure(self._place(target))
 
     def validate(self, target: TargetSpec) -> list[Problem]:
         """What is missing of the spec, and the preflight of the cluster."""

@@ -180,14 +180,15 @@ class Applier:
         before = self.inventory()
         if set(wanted) - set(before):
             self._write_inventory([*before, *wanted])
+        gone = [key for key in before if key not in set(wanted)] if prune else []
+        # An autoscaler that is to go would set back the number of pods it is asked for no more.
+        changes += self._removed([key for key in gone if key[1] == "HorizontalPodAutoscaler"])
         for document, found in zip(documents, live, strict=True):
             if document not in spaces:
                 changes += self._apply_one(document, found)
-        if prune:
-            gone = [key for key in before if key not in set(wanted)]
-            if gone:
-                changes += self._removed(gone)
-                self._write_inventory(wanted)
+        if gone:
+            changes += self._removed(gone)
+            self._write_inventory(wanted)
         return tuple(changes)
 
     def _apply_one(self, document: dict, live: dict | None) -> list[Change]:
