@@ -71,12 +71,13 @@ class SyncCosts(OperationHandler):
             CostLoad.objects.filter(source=self.source, live=True).values_list("billing_period", flat=True)
         )
 
+        known = self.source.fingerprints
+
         def wanted(month: date) -> bool:
-            return month in looked_at or month not in here
+            return month in looked_at or (month not in here and f"{month:%Y-%m}" not in known)
 
         reader = SOURCES[self.source.kind](self.source.config, dict(self.source.credentials))
         found = reader.months(months_later(open_month, 1 - settings.COST_HISTORY_MONTHS), wanted)
-        known = self.source.fingerprints
         return [
             one
             for one in found
@@ -105,8 +106,10 @@ class SyncCosts(OperationHandler):
             if made.files.exists():
                 cost_import_start(cost_import=made, requested_by=self.operation.created_by)
             else:
-                # A month without any charge.
+                # A month without any charge: it is not asked for again once it is long closed.
                 made.delete()
+                self.source.fingerprints[name] = month.version
+                self.source.save(update_fields=["fingerprints"])
             # With the import in one transaction: a try that dies here starts it once.
             self.state["done"].append(name)
             self.remember(done=self.state["done"])

@@ -242,7 +242,7 @@ def test_cost_management(project, settings):
             for number in range(60)
         ]
         source = source_of(project, "azure_cost_management", {"scope": "subscriptions/1", "account_id": "7"})
-        assert set(synced(source)) == {f"{month:%Y-%m}" for month in (OLD, LAST, THIS)}
+        assert len(synced(source)) == 6
         months = syncing.months_of(source)
         assert [one["billed"] for one in months] == [Decimal("1776.0")] * 3
         assert all(one["variance"] == 0 and one["rows"] == 60 for one in months)
@@ -252,7 +252,7 @@ def test_cost_management(project, settings):
         before = len(azure.requests)
         # The last closed month is read again, one that closed long ago is not; a failure is tried again.
         azure.failures = [503]
-        assert set(synced(source)) >= {f"{LAST:%Y-%m}", f"{THIS:%Y-%m}"}
+        assert synced(source) == [f"{LAST:%Y-%m}", f"{THIS:%Y-%m}"]
         assert (
             f"{OLD:%Y-%m}"
             not in [one["month"] for one in syncing.months_of(source) if one["billed"] != 1776][1:]
