@@ -1,4 +1,4 @@
-"""Sources of costs: how each stands, a form for one more, and one with its months beside the cloud's totals."""
+"""Sources of costs: how each stands, a form for one more, and one with its months and the cloud's totals."""
 
 import json
 

@@ -127,7 +127,7 @@ def test_what_s3_refuses_is_told(aws, project, settings):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_killed_reading_goes_on(project, monkeypatch):
+def test_a_killed_reading_goes_on(project, emptied, monkeypatch):
     """kill -9 between two months; another process finishes the reading and its imports, once each."""
     months = {f"{months_later(THIS, -back):%Y-%m}": None for back in range(5, -1, -1)}
     for month in months:

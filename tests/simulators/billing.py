@@ -24,7 +24,9 @@ class _Server:
 
             def do_POST(self):
                 length = int(self.headers.get("Content-Length") or 0)
-                simulator._answer(self, json.loads(self.rfile.read(length) or b"{}"))
+                data = self.rfile.read(length)
+                if len(data) == length:
+                    simulator._answer(self, json.loads(data or b"{}"))
 
             def log_message(self, *arguments):
                 pass
