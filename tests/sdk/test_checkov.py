@@ -1,4 +1,4 @@
-"""checkov's Kubernetes policies over everything we would apply; each finding that stays is justified in a file."""
+"""checkov's Kubernetes policies over all that we would apply; each finding that stays is justified."""
 
 import json
 import re
