@@ -68,7 +68,7 @@ VECTORS = {
         "AINDUS_API_WORKERS", 1, least=1, most=64, doc="Processes of one vector API replica."
     ),
     "threads": env.integer(
-        "AINDUS_API_THREADS", 16, least=1, most=64, doc="Threads of each of those processes."
+        "AINDUS_API_THREADS", 6, least=1, most=64, doc="Threads of each of those processes."
     ),
     "queue_requests": env.integer(
         "AINDUS_QUEUE_REQUESTS",
