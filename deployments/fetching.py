@@ -24,37 +24,39 @@ class Answer:
 
 
 def fetch_all(
-    ways: Mapping[str, Way], path: str, *, timeout_seconds: float, most_bytes: int
+    ways: Mapping[str, Way], path: str | Mapping[str, str], *, timeout_seconds: float, most_bytes: int
 ) -> dict[str, Answer]:
-    """GET a path by every way, at most AT_ONCE at a time; every key has an Answer, and none raises.
+    """GET a path, or each its own, by every way, at most AT_ONCE at a time.
 
+    Every key has an Answer, and none raises.
     The deadline counts from the request's own turn to the last byte of its body, so that a server that
     drips cannot hold the others up.
     """
     return asyncio.run(_fetch_all(ways, path, timeout_seconds, most_bytes))
 
 
-async def _fetch_all(ways: Mapping, path: str, timeout_seconds: float, most_bytes: int) -> dict:
+async def _fetch_all(ways: Mapping, path, timeout_seconds: float, most_bytes: int) -> dict:
+    paths = dict.fromkeys(ways, path) if isinstance(path, str) else path
     turns = asyncio.Semaphore(AT_ONCE)
     # Kept until the session ends, which cuts them: one that is closed by itself takes leave of a TLS server
     # at length, and would outlive the loop.
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
 
-        async def one(way: Way) -> Answer:
+        async def one(key: str, way: Way) -> Answer:
             if way.problem:
                 return Answer(error=f"cannot be reached ({way.problem})")
             async with turns:
                 began = time.perf_counter()
                 try:
                     async with asyncio.timeout(timeout_seconds):
-                        return await _fetch(session, way, path, most_bytes, began)
+                        return await _fetch(session, way, paths[key], most_bytes, began)
                 except TimeoutError:
                     return Answer(error=f"does not answer within {timeout_seconds:g} s")
                 except (aiohttp.ClientError, OSError, ValueError) as error:
                     return Answer(error=f"cannot be reached ({_cause(error)})")
 
-        answers = await asyncio.gather(*(one(way) for way in ways.values()))
+        answers = await asyncio.gather(*(one(key, way) for key, way in ways.items()))
     return dict(zip(ways, answers, strict=True))
 
 

@@ -61,12 +61,16 @@ class Way:
 
 @dataclass(frozen=True)
 class Road:
-    """How the pods of one target are reached; `endpoint` is where its API is called, if not at a pod."""
+    """How the pods of one target are reached; `endpoint` is where its API is called, if not at a pod.
+
+    `prometheus` is the address of the Prometheus that scrapes them; empty when their figures are read there.
+    """
 
     access: ClusterAccess
     namespace: str
     by_address: bool
     endpoint: Way | None = None
+    prometheus: str = ""
 
 
 def ways_of(replicas: Iterable[Replica]) -> dict[str, Way]:
@@ -139,7 +143,13 @@ def _made(target: Target) -> Road:
     if url := wanted.get("endpoint", "").rstrip("/"):
         authority = wanted.get("endpoint_authority", "")
         endpoint = Way(url, tls=_tls(authority, "", "") if url.startswith("https:") else None)
-    return Road(workload.access, workload.spec.get("namespace") or "aindusdb", mode == "pods", endpoint)
+    return Road(
+        workload.access,
+        workload.spec.get("namespace") or "aindusdb",
+        mode == "pods",
+        endpoint,
+        (workload.spec.get("monitoring") or {}).get("prometheus_url", ""),
+    )
 
 
 def is_own_cluster(access: ClusterAccess) -> bool:
@@ -170,7 +180,15 @@ def path_on(way: Way, path: str) -> str:
 
 def through_api_server(access: ClusterAccess, namespace: str, pod: str, port: int = POD_PORT) -> Way:
     """The way to a pod by its cluster's API server, with the cluster's own credentials."""
-    relay = f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy"
+    return _relayed(access, f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy")
+
+
+def service_way(access: ClusterAccess, namespace: str, name: str, port: int, scheme: str = "http") -> Way:
+    """The way to a service by its cluster's API server."""
+    return _relayed(access, f"/api/v1/namespaces/{namespace}/services/{scheme}:{name}:{port}/proxy")
+
+
+def _relayed(access: ClusterAccess, relay: str) -> Way:
     given = access.credentials.values
     headers = {"Authorization": f"Bearer {given['token']}"} if given.get("token") else {}
     return Way(f"{access.server.rstrip('/')}{relay}", headers, tls_of(access), relay)

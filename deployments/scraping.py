@@ -7,6 +7,7 @@ crash counts a request twice or not at all.
 import itertools
 import logging
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import inf
@@ -15,11 +16,12 @@ from django.db import connection, transaction
 from prometheus_client.parser import text_string_to_metric_families
 
 from controlplane import ids
+from deployments import prometheus
 from deployments.advisory import only_one
 from deployments.fetching import Answer, fetch_all
 from deployments.metrics import BUCKET_BOUNDS_SECONDS, RAW_SECONDS
-from deployments.models import LIVE_REPLICA, CollectionSize, Replica, ScrapeState, TargetStatus
-from deployments.reaching import ways_of
+from deployments.models import LIVE_REPLICA, ClusterState, CollectionSize, Replica, ScrapeState, TargetStatus
+from deployments.reaching import Road, road_to, ways_of
 from worker.engine import database_now
 
 log = logging.getLogger(__name__)
@@ -79,28 +81,35 @@ class Delta:
 
 def parse(text: str) -> Scrape:
     """The figures of a Prometheus text; ValueError when it is not one."""
+    return collected(
+        (sample.name, sample.labels, sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    )
+
+
+def collected(samples: Iterable[prometheus.Sample]) -> Scrape:
+    """The figures of (name, labels, value)."""
     scrape = Scrape()
     memory: dict[str, float] = {}
     buckets: dict[float, float] = defaultdict(float)
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            name, labels, value = sample.name, sample.labels, sample.value
-            if labels.get("route") in PROBE_ROUTES:
-                continue
-            if name == "aindusdb_api_requests_total":
-                key = f"{labels.get('route', '')} {labels.get('status', '')}"
-                scrape.requests[key] = scrape.requests.get(key, 0) + value
-            elif name == "aindusdb_api_request_duration_seconds_bucket":
-                buckets[float(labels["le"])] += value
-            elif name == "aindusdb_api_request_duration_seconds_sum":
-                scrape.seconds += value
-            elif name in NOTED:
-                scrape.noted[NOTED[name]] = scrape.noted.get(NOTED[name], 0) + value
-            elif name in ("aindusdb_api_collection_points", "aindusdb_api_collection_bytes"):
-                sizes = scrape.collections.setdefault(labels["collection"], {})
-                sizes[name.rpartition("_")[2]] = int(value)
-            elif name in MEMORY:
-                memory[name] = memory.get(name, 0) + value
+    for name, labels, value in samples:
+        if labels.get("route") in PROBE_ROUTES:
+            continue
+        if name == "aindusdb_api_requests_total":
+            key = f"{labels.get('route', '')} {labels.get('status', '')}"
+            scrape.requests[key] = scrape.requests.get(key, 0) + value
+        elif name == "aindusdb_api_request_duration_seconds_bucket":
+            buckets[float(labels["le"])] += value
+        elif name == "aindusdb_api_request_duration_seconds_sum":
+            scrape.seconds += value
+        elif name in NOTED:
+            scrape.noted[NOTED[name]] = scrape.noted.get(NOTED[name], 0) + value
+        elif name in ("aindusdb_api_collection_points", "aindusdb_api_collection_bytes"):
+            sizes = scrape.collections.setdefault(labels["collection"], {})
+            sizes[name.rpartition("_")[2]] = int(value)
+        elif name in MEMORY:
+            memory[name] = memory.get(name, 0) + value
     scrape.buckets = {repr(bound): buckets[bound] for bound in sorted(buckets)}
     scrape.memory_bytes = next((int(memory[name]) for name in MEMORY if name in memory), None)
     return scrape
@@ -213,8 +222,9 @@ def scrape_round() -> bool:
             .exclude(target__status=TargetStatus.DESTROYED)
             .order_by("pk")
         )
+        known = from_prometheus(replicas)
         answers = fetch_all(
-            ways_of(replicas),
+            ways_of([replica for replica in replicas if replica.pk not in known]),
             "/metrics",
             timeout_seconds=TIMEOUT_SECONDS,
             most_bytes=MOST_BYTES,
@@ -222,7 +232,7 @@ def scrape_round() -> bool:
         at = database_now()
         sizes: dict[str, dict[str, dict[str, int]]] = defaultdict(dict)
         for replica in replicas:
-            scraped = _read(replica, answers[replica.pk])
+            scraped = known.get(replica.pk) or _read(replica, answers.get(replica.pk, Answer()))
             if scraped is None:
                 continue
             record(replica, scraped, at)
@@ -232,6 +242,40 @@ def scrape_round() -> bool:
                     known[key] = max(known[key], value)
         record_sizes(sizes, at)
         return True
+
+
+def from_prometheus(replicas: list[Replica]) -> dict[str, Scrape]:
+    """{replica id: figures} of pods that a Prometheus is asked for; those it does not know are left out.
+
+    Why it gives nothing is written to the target's cluster state, and the pods are asked instead.
+    """
+    roads = {}
+    for target_id in {replica.target_id for replica in replicas if replica.pod_uid}:
+        road = road_to(target_id)
+        if isinstance(road, Road) and road.prometheus:
+            roads[target_id] = road
+    answers = fetch_all(
+        {
+            key: prometheus.way_to(road.prometheus, road.access, by_address=road.by_address)
+            for key, road in roads.items()
+        },
+        {key: prometheus.query_path(road.namespace) for key, road in roads.items()},
+        timeout_seconds=TIMEOUT_SECONDS,
+        most_bytes=MOST_BYTES,
+    )
+    found: dict[str, Scrape] = {}
+    for target_id, answer in answers.items():
+        told = {"source": "prometheus", "problem": ""}
+        try:
+            samples = prometheus.samples_of(answer, roads[target_id].namespace)
+        except prometheus.PrometheusError as error:
+            samples, told = {}, {"source": "pods", "problem": str(error)}
+        for replica in replicas:
+            pod = replica.handle.get("pod", "")
+            if replica.target_id == target_id and pod in samples:
+                found[replica.pk] = collected(samples[pod])
+        ClusterState.objects.filter(pk=target_id).exclude(metrics_source=told).update(metrics_source=told)
+    return found
 
 
 def scrape_last(*replicas: Replica) -> None:

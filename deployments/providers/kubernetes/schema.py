@@ -194,6 +194,37 @@ WORKLOAD = {
         ),
         labels=_words("Labels", "name=value each, by which Prometheus selects them.", [], PAIR),
         scrape_seconds=_number("Interval", "Seconds between scrapes and evaluations.", 15, 5, 300),
+        prometheus_url=_text(
+            "Prometheus",
+            "Address whose query API gives the figures; empty: each pod is asked. One in the cluster, as "
+            "http://prometheus-operated.monitoring.svc:9090, is asked through the API server.",
+            "",
+            r"^(https?://[^\s?#@]+)?$",
+        ),
+    ),
+    "reach": _group(
+        "How it is reached",
+        "By the control plane: gateway, health, metrics and pages.",
+        mode=_choice(
+            "Way to the pods",
+            "auto: their own addresses when the control plane runs in the same cluster, else through the "
+            "API server. With network policies, name the control plane's namespace above.",
+            "auto",
+            "auto",
+            "proxy",
+            "pods",
+        ),
+        endpoint=_text(
+            "Endpoint",
+            "https address at which the target itself takes calls; empty: its pods are called.",
+            "",
+            r"^(https://[^\s?#@]+)?$",
+        ),
+        endpoint_authority=_text(
+            "Endpoint's authority",
+            "Certificate authority of that address as PEM; empty: the public ones.",
+        )
+        | {"maxLength": 20_000, "format": "multiline"},
     ),
 }
 
