@@ -34,7 +34,8 @@ def cluster():
         yield cluster
 
 
-def test_one_cluster_that_cannot_pull_takes_all_back(project, cluster):
+def test_one_cluster_that_cannot_pull_takes_all_back(project, cluster, monkeypatch):
+    monkeypatch.setattr("deployments.operations.fleet.POLL_SECONDS", 0.1)
     account = make_account(project, cluster)
     first, second = make_release(project), make_release(project, 2, BROKEN)
     for name in NAMES:
