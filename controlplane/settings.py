@@ -411,6 +411,13 @@ else:
         most=86_400,
         doc="How long a cluster's pods may make no progress before their release is taken back.",
     )
+    WORKLOAD_PROBLEM_SECONDS = env.integer(
+        "AINDUS_WORKLOAD_PROBLEM_SECONDS",
+        6,
+        least=0,
+        most=86_400,
+        doc="How long pods may crash, not be pulled or not be admitted before their release is taken back.",
+    )
     WORKLOAD_UNSCHEDULABLE_SECONDS = env.integer(
         "AINDUS_WORKLOAD_UNSCHEDULABLE_SECONDS",
         120,
