@@ -389,7 +389,7 @@ else:
     )
     PROVIDERS_OFF = env.words(
         "AINDUS_PROVIDERS_OFF",
-        doc="Providers that no target is made with here, such as local in a container.",
+        doc="Providers that no target is made with here, as local in a container.",
     )
     API_IMAGE = f"aindusdb/api:{__version__}"
     API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
