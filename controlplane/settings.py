@@ -387,6 +387,10 @@ else:
         "AINDUS_BACKUP_URLS",
         doc="What URLs of backups may start with, such as s3://bucket/a/; none by default.",
     )
+    PROVIDERS_OFF = env.words(
+        "AINDUS_PROVIDERS_OFF",
+        doc="Providers that no target is made with here, as local in a container.",
+    )
     API_IMAGE = f"aindusdb/api:{__version__}"
     API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
     REPLICA_HOST = "127.0.0.1"
