@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 
 from controlplane.errors import ConflictError
+from deployments.drift.models import DriftFinding
 from deployments.errors import Invalid, ProviderError, QuotaExceeded
 from deployments.models import Release, Target
 from deployments.providers.base import PlanResult, Problem, Secret, provider_for
@@ -42,10 +43,11 @@ def workload_of(
     spec: dict | None = None,
     secrets: dict | None = None,
     restarted_at: str | None = None,
-    ignored: Iterable[str] = (),
+    ignored: Iterable[str] | None = None,
 ) -> Workload:
     """What should run: these revisions, or those that an operation last set out to run.
 
+    `ignored` are by default the drifts that somebody decided to ignore.
     Raises the provider's error when the cluster's access cannot be had.
     """
     engine = provider_for(target.provider)
@@ -65,7 +67,7 @@ def workload_of(
         secrets=Secret(known),
         revisions=tuple(revisions),
         restarted_at=restarted_at,
-        ignored=frozenset(ignored),
+        ignored=ignored_paths(target) if ignored is None else frozenset(ignored),
     )
 
 
@@ -98,6 +100,12 @@ def revisions_of(target: Target) -> tuple[Revision, ...]:
         )
         for one in kept
     )
+
+
+def ignored_paths(target: Target) -> frozenset[str]:
+    """`<kind>/<name>#<field>` of the drifts that are left alone."""
+    rows = DriftFinding.objects.filter(target=target, resolved_at=None, ignored=True)
+    return frozenset(row.path for row in rows)
 
 
 def workload_runtime(target: Target) -> WorkloadRuntime:

@@ -11,7 +11,6 @@ from datetime import datetime
 
 from django.conf import settings
 
-from deployments.drift.services import ignored_paths
 from deployments.errors import ProviderError
 from deployments.mirroring import mirror
 from deployments.operations.base import TargetOperation
@@ -90,7 +89,7 @@ class WorkloadSet:
         if self.target.outputs.get("workload") != wanted:
             with self.handler.atomic():
                 self.handler.update_target(outputs=self.target.outputs | {"workload": wanted})
-        workload = workload_of(self.target, revisions, ignored=ignored_paths(self.target))
+        workload = workload_of(self.target, revisions)
         digest = canonical_digest(
             [
                 [asdict(revision) for revision in revisions],

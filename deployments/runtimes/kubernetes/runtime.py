@@ -11,7 +11,7 @@ from django.conf import settings
 from deployments.errors import Invalid, NotFound, Transient
 from deployments.providers.base import Change, Drift, Problem, Progress
 from deployments.runtimes.base import LogLine, runtime
-from deployments.runtimes.kubernetes import logs, migrating, objects, status, watching
+from deployments.runtimes.kubernetes import logs, migrating, objects, repairing, status, watching
 from deployments.runtimes.kubernetes.applying import Applier
 from deployments.runtimes.kubernetes.client import ClusterClient, client_for, error_of
 from deployments.runtimes.kubernetes.kinds import kind_named
@@ -160,6 +160,21 @@ class KubernetesRuntime:
     def objects(self, workload: Workload) -> list[ClusterObject]:
         """All that the inventories hold, as it is now."""
         return objects.objects(_client(workload), whole.place_of(workload))
+
+    def revert(self, workload: Workload, drift: Drift) -> None:
+        """Put one field back, whoever changed it; what the workload ignores stays."""
+        repairing.revert(self._applier(workload), whole.whole(workload), drift)
+
+    def adopted(self, workload: Workload, drift: Drift) -> Mapping[str, Any]:
+        """The fields of the spec that make a field as it is now what is wanted."""
+
+        def rendered(spec: Mapping[str, Any]) -> tuple[Manifest, ...]:
+            revisions = workload.revisions
+            if spec.get("replicas") != workload.spec.get("replicas"):
+                revisions = tuple(replace(one, replicas=spec["replicas"]) for one in revisions)
+            return whole.whole(replace(workload, spec=spec, revisions=revisions))
+
+        return repairing.adopted(workload.spec, drift, rendered)
 
     def logs(
         self,
