@@ -104,6 +104,7 @@ ROWS = {
     ("GET", "targets/{target.name}/health"): (VIEW, None),
     ("GET", "targets/{target.name}/metrics"): (VIEW, None),
     ("GET", "targets/{target.name}/logs"): (VIEW, None),
+    ("GET", "targets/{target.name}/manifests"): (VIEW, None),
     ("GET", "costs/report"): (VIEW, None),
     ("GET", "costs/comparison"): (VIEW, None),
     ("GET", "costs/forecast"): (VIEW, None),
