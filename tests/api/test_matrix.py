@@ -110,7 +110,6 @@ ROWS = {
     ("GET", "costs/forecast"): (VIEW, None),
     ("GET", "costs/anomalies"): (VIEW, None),
     ("GET", "costs/records"): (VIEW, None),
-    ("GET", "targets/{target.name}/manifests"): (VIEW, None),
     ("GET", "fleets"): (VIEW, None),
     ("POST", "fleets"): (OPERATE, {"name": "world"}),
     ("GET", "fleets/{fleet.name}"): (VIEW, None),
