@@ -71,7 +71,7 @@ VECTORS = {
         "AINDUS_API_WORKERS", 1, least=1, most=64, doc="Processes of one vector API replica."
     ),
     "threads": env.integer(
-        "AINDUS_API_THREADS", 16, least=1, most=64, doc="Threads of each of those processes."
+        "AINDUS_API_THREADS", 6, least=1, most=64, doc="Threads of each of those processes."
     ),
     "queue_requests": env.integer(
         "AINDUS_QUEUE_REQUESTS",
@@ -389,6 +389,10 @@ else:
     BACKUP_URLS = env.words(
         "AINDUS_BACKUP_URLS",
         doc="What URLs of backups may start with, such as s3://bucket/a/; none by default.",
+    )
+    PROVIDERS_OFF = env.words(
+        "AINDUS_PROVIDERS_OFF",
+        doc="Providers that no target is made with here, as local in a container.",
     )
     API_IMAGE = f"aindusdb/api:{__version__}"
     API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
+from django.conf import settings
+
 PENDING, SUCCEEDED, FAILED, ABSENT = "pending", "succeeded", "failed", "absent"
 
 
@@ -187,6 +189,11 @@ def provider_names() -> list[str]:
     """The names of all providers, sorted."""
     _load()
     return sorted(_providers)
+
+
+def offered_names() -> list[str]:
+    """The names of those that targets can be made with at this installation, sorted."""
+    return [name for name in provider_names() if name not in settings.PROVIDERS_OFF]
 
 
 def as_json(value: Any) -> Any:

@@ -106,6 +106,11 @@ ROWS = {
     ("GET", "targets/{target.name}/metrics"): (VIEW, None),
     ("GET", "targets/{target.name}/logs"): (VIEW, None),
     ("GET", "targets/{target.name}/manifests"): (VIEW, None),
+    ("GET", "costs/report"): (VIEW, None),
+    ("GET", "costs/comparison"): (VIEW, None),
+    ("GET", "costs/forecast"): (VIEW, None),
+    ("GET", "costs/anomalies"): (VIEW, None),
+    ("GET", "costs/records"): (VIEW, None),
     ("GET", "fleets"): (VIEW, None),
     ("POST", "fleets"): (OPERATE, {"name": "world"}),
     ("GET", "fleets/{fleet.name}"): (VIEW, None),
@@ -188,6 +193,11 @@ SHARED = {
     "costs/recommendations",
     "costs/unit-costs",
     "costs/imports",
+    "costs/report",
+    "costs/comparison",
+    "costs/forecast",
+    "costs/anomalies",
+    "costs/records",
 }
 ADDRESS_OF = {
     "project": "{project.name}",

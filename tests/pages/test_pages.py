@@ -65,6 +65,8 @@ PAGES = {
     "/fleet-rollouts/{fleet_rollout}/": ALL,
     "/palette/?q=se": ALL,
     "/costs/": ALL,
+    "/costs/?range=year&by=service&cost=list&cloud=AWS&currency=EUR": ALL,
+    "/costs/imports/": ALL,
     "/costs/exchange-rates/": ALL,
     "/costs/estimates/?cloud=aws&region=us-east-1&preset=source": ALL,
     "/costs/estimates/kept/": ALL,

@@ -16,6 +16,7 @@ from tests.simulators.kubernetes.podstatus import status_of
 from tests.simulators.kubernetes.processes import Process, free_port
 
 KUBELET = "kubelet"
+_EVICTION_SECONDS = 60
 _BACK_OFF_SECONDS, _BACK_OFF_MOST_SECONDS = 10, 300
 
 
@@ -250,8 +251,19 @@ class Kubelet:
             run.ready = kind != "complete" and after > 0
             self._timer(pod, run, after, self._ended_as_told)
         elif kind == "evict":
+            # What takes the place of an evicted pod is left alone for a while, or there were no end of it.
+            after += _EVICTION_SECONDS * self._evicted_before(pod)
             run.ready = after > 0
             self._timer(pod, run, after, self._evict)
+
+    def _evicted_before(self, pod: dict) -> int:
+        """How many pods of the same owner were evicted."""
+        owners = pod["metadata"].get("ownerReferences")
+        return sum(
+            other["metadata"].get("ownerReferences") == owners
+            and (other.get("status") or {}).get("reason") == "Evicted"
+            for other in self.store.find("pods", pod["metadata"]["namespace"])
+        )
 
     @staticmethod
     def _became_ready(pod: dict, run: Run) -> None:

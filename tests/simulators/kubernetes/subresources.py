@@ -235,6 +235,8 @@ class Subresources:
     def forward(self, pod: dict, port: int, method: str, path: str, request) -> Answer:
         """To the pod as the API server's proxy does: no Authorization header; an unreachable pod is 503."""
         run = self.cluster.kubelet.runs.get(pod["metadata"]["uid"])
+        if not (pod.get("status") or {}).get("podIP"):
+            raise errors.bad_request("address not allowed")
         headers = {key: value for key, value in request.headers.items() if key not in _DROPPED}
         headers["x-forwarded-uri"] = request.path
         where = f"{run.ip if run else ''}:{port}"
