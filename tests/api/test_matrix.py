@@ -77,6 +77,7 @@ ROWS = {
     ("POST", "targets/{target.name}/rollback"): (OPERATE, {}),
     ("POST", "targets/{target.name}/scale"): (OPERATE, {"replicas": 1}),
     ("POST", "targets/{target.name}/restart"): (OPERATE, None),
+    ("POST", "targets/{target.name}/rotate"): (OPERATE, None),
     ("POST", "targets/{target.name}/collection-jobs"): (
         OPERATE,
         {"collection": "docs", "job": "index.build"},

@@ -43,6 +43,7 @@ PAGES = {
     "/targets/search/roll-back/": OPERATORS,
     "/targets/search/scale/": OPERATORS,
     "/targets/search/restart/": OPERATORS,
+    "/targets/search/rotate/": OPERATORS,
     "/targets/search/destroy/": ADMINS,
     "/targets/search/new-collection/": OPERATORS,
     "/new-target/": OPERATORS,
