@@ -25,7 +25,11 @@ def infrastructure(request, name):
         found,
         "infrastructure",
         plans=plans,
-        spec=[(titles.get(key, key), value) for key, value in flatten(found.spec).items()],
+        spec=[
+            (titles.get(key, key), ", ".join(map(str, value)) if isinstance(value, list) else value)
+            for key, value in flatten(found.spec).items()
+            if value not in ("", None, [])
+        ],
         outputs=sorted(flatten(found.outputs).items()) if found.outputs else [],
         engine=sorted(
             (key, value) for key, value in flatten(found.engine_ref).items() if key not in found.outputs
