@@ -68,7 +68,7 @@ VECTORS = {
         "AINDUS_API_WORKERS", 1, least=1, most=64, doc="Processes of one vector API replica."
     ),
     "threads": env.integer(
-        "AINDUS_API_THREADS", 16, least=1, most=64, doc="Threads of each of those processes."
+        "AINDUS_API_THREADS", 6, least=1, most=64, doc="Threads of each of those processes."
     ),
     "queue_requests": env.integer(
         "AINDUS_QUEUE_REQUESTS",
@@ -387,6 +387,10 @@ else:
         "AINDUS_BACKUP_URLS",
         doc="What URLs of backups may start with, such as s3://bucket/a/; none by default.",
     )
+    PROVIDERS_OFF = env.words(
+        "AINDUS_PROVIDERS_OFF",
+        doc="Providers that no target is made with here, as local in a container.",
+    )
     API_IMAGE = f"aindusdb/api:{__version__}"
     API_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "api"]
     REPLICA_HOST = "127.0.0.1"
@@ -406,6 +410,13 @@ else:
         least=5,
         most=86_400,
         doc="How long a cluster's pods may make no progress before their release is taken back.",
+    )
+    WORKLOAD_PROBLEM_SECONDS = env.integer(
+        "AINDUS_WORKLOAD_PROBLEM_SECONDS",
+        6,
+        least=0,
+        most=86_400,
+        doc="How long pods may crash, not be pulled or not be admitted before their release is taken back.",
     )
     WORKLOAD_UNSCHEDULABLE_SECONDS = env.integer(
         "AINDUS_WORKLOAD_UNSCHEDULABLE_SECONDS",

@@ -85,3 +85,18 @@ def _custom_database(region: str, cpus: Decimal, memory_gib: Decimal, on: date) 
     older = cpu if cpu.as_of <= memory.as_of else memory
     amount = cpu.amount * cpus + memory.amount * memory_gib
     return replace(older, amount=amount, unit="hour", checked=cpu.checked and memory.checked)
+
+
+class PriceBook:
+    """Prices of one day, each looked up once, for whoever asks for the same ones thousands of times."""
+
+    def __init__(self, on: date):
+        self.on = on
+        self._known: dict[tuple[str, str, str, str], FoundPrice | None] = {}
+
+    def price(self, cloud: str, region: str, kind: str, sku: str) -> FoundPrice | None:
+        """The same as `price_for` on the book's day."""
+        key = (cloud, region, kind, sku)
+        if key not in self._known:
+            self._known[key] = price_for(*key, self.on)
+        return self._known[key]

@@ -14,6 +14,7 @@ from django.db.models import Max, Min, Sum
 
 from costs.attribution import expressions
 from costs.estimates_math import HOURS_A_MONTH
+from costs.prices import PriceBook
 from costs.prices_list import Size, size_of
 from costs.records import live_loads
 from deployments.models import CollectionSize, MetricPoint, Replica, Target
@@ -136,6 +137,7 @@ class Facts:
     uses: list[Use]
     measured: dict[str, Measured]
     targets: dict[str, Target]
+    prices: PriceBook
     snapshots: dict[str, date] = field(default_factory=dict)
 
     def of_kind(self, *kinds: str) -> Iterable[Use]:
@@ -148,7 +150,7 @@ def gather(project, today: date) -> Facts:
     """The facts of a project as of a day."""
     targets = {target.pk: target for target in Target.objects.filter(project=project)}
     uses = _uses(project, today)
-    facts = Facts(project, today, uses, _measured(targets, today), targets)
+    facts = Facts(project, today, uses, _measured(targets, today), targets, PriceBook(today))
     facts.snapshots = _first_seen(project, [one.resource for one in uses if one.kind == "snapshot"])
     return facts
 

@@ -8,6 +8,7 @@ from deployments.accounts import account_for
 from deployments.estimation import plan_estimate
 from deployments.models import Target
 from deployments.providers.base import Secret, TargetSpec, as_json
+from deployments.workloads import planned_workload
 
 
 @dataclass
@@ -33,7 +34,15 @@ def target_preview(
     except ProblemError as error:
         preview.errors = error.errors or [{"field": "", "code": error.code, "message": error.detail}]
         return preview
-    draft = Target(project=project, name=name or "unnamed", provider=provider, region=region, spec=spec)
+    draft = Target(
+        project=project,
+        name=name or "unnamed",
+        provider=provider,
+        account=held,
+        region=region,
+        spec=spec,
+        desired_replicas=spec.get("replicas", 2),
+    )
     wanted = TargetSpec(
         target_id=draft.pk,
         name=draft.name,
@@ -42,9 +51,9 @@ def target_preview(
         secrets=Secret(secrets),
         credentials=Secret(dict(held.credentials) if held else {}),
     )
-    result = engine.plan(wanted, None)
+    result, conflicts = planned_workload(draft, engine.plan(wanted, None), spec=spec, secrets=secrets)
     preview.changes = [as_json(change) for change in result.changes]
-    preview.problems = [as_json(problem) for problem in engine.validate(wanted)]
+    preview.problems = [as_json(problem) for problem in (*engine.validate(wanted), *conflicts)]
     preview.estimate = plan_estimate(
         project=project, provider=engine, wanted=wanted, current=None, result=result
     )

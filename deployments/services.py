@@ -26,9 +26,11 @@ from deployments.models import (
     Target,
     TargetStatus,
 )
-from deployments.providers.base import Secret, TargetSpec, as_json, provider_for
+from deployments.providers.base import as_json, provider_for
 from deployments.runtimes.base import runtime_for
 from deployments.strategies import CANARY, validated_strategy
+from deployments.target_specs import target_spec
+from deployments.workloads import planned_workload
 from worker.models import Operation
 from worker.services import OperationInProgressError, operation_submit
 
@@ -43,19 +45,6 @@ IMAGE = re.compile(
 def canonical_digest(value) -> str:
     """SHA-256 of a JSON value, the same for the same content."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def target_spec(target: Target, spec: dict | None = None, secrets: dict | None = None) -> TargetSpec:
-    """What the provider is told of a target; `secrets` are added to those it has."""
-    return TargetSpec(
-        target_id=target.pk,
-        name=target.name,
-        region=target.region,
-        spec=target.spec if spec is None else spec,
-        secrets=Secret(dict(target.secrets) | (secrets or {})),
-        credentials=Secret(dict(target.account.credentials) if target.account else {}),
-        capabilities=target.outputs.get("capabilities", {}),
-    )
 
 
 def _clean(instance, *, prefix: str = "") -> None:
@@ -201,6 +190,8 @@ def target_plan(*, target: Target, spec: dict | None = None, created_by: str) ->
     with provider_errors():
         result = engine.plan(wanted, current)
         problems = engine.validate(wanted)
+        result, more = planned_workload(target, result, spec=spec, secrets=secrets)
+        problems += more
     estimate = plan_estimate(
         project=target.project, provider=engine, wanted=wanted, current=current, result=result
     )

@@ -3,7 +3,7 @@
 from jsonschema import Draft202012Validator
 
 from controlplane.errors import InvalidError
-from deployments.providers.base import Provider, provider_for, provider_names
+from deployments.providers.base import Provider, offered_names, provider_for
 
 # What a release may set. `env` is for the replica's process; names that carry secrets or identity are ours.
 CONFIG_SCHEMA = {
@@ -114,9 +114,9 @@ def withheld(schema: dict, spec: dict) -> tuple[dict, dict[str, str]]:
 
 def provider_named(name: str) -> Provider:
     """The provider; InvalidError that lists the known ones."""
-    if name not in provider_names():
+    if name not in offered_names():
         raise InvalidError(
-            f"There is no provider {name!r}; choose {', '.join(provider_names())}.", field="provider"
+            f"There is no provider {name!r}; choose {', '.join(offered_names())}.", field="provider"
         )
     return provider_for(name)
 

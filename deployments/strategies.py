@@ -76,8 +76,13 @@ def validated_strategy(strategy: str, steps, gates) -> tuple[list[dict], dict]:
     if strategy != CANARY:
         raise InvalidError(f"{strategy!r} is not a strategy; use {ROLLING} or {CANARY}.", field="strategy")
     steps, gates = list(DEFAULT_STEPS) if steps is None else steps, gates or {}
-    problems = problems_by_schema(STEPS_SCHEMA, steps, "steps")
-    problems += problems_by_schema(GATES_SCHEMA, gates, "gates")
+    if problems_by_schema(STEPS_SCHEMA, steps, "steps"):
+        raise InvalidError(
+            "1 to 20 steps, each a weight of 1 to 100, or {weight, pause_seconds} with a pause of up to"
+            " 604,800 seconds, or null to wait for a promotion.",
+            field="steps",
+        )
+    problems = problems_by_schema(GATES_SCHEMA, gates, "gates")
     if problems:
         raise InvalidError(f"{problems[0]['field']}: {problems[0]['message']}", errors=problems)
     whole = [

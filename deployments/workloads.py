@@ -1,16 +1,19 @@
 """Targets of clusters as their runtime is told of them."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
 
 from controlplane.errors import ConflictError
+from deployments.drift.models import DriftFinding
+from deployments.errors import Invalid, ProviderError, QuotaExceeded
 from deployments.models import Release, Target
-from deployments.providers.base import Secret, provider_for
+from deployments.providers.base import PlanResult, Problem, Secret, provider_for
 from deployments.runtimes.base import runtime_for
-from deployments.runtimes.workload import STABLE, Revision, Workload, WorkloadRuntime
-from deployments.services import target_spec
+from deployments.runtimes.workload import STABLE, Manifest, Revision, Workload, WorkloadRuntime
+from deployments.target_specs import target_spec
 
 
 def is_cluster(target: Target) -> bool:
@@ -40,10 +43,11 @@ def workload_of(
     spec: dict | None = None,
     secrets: dict | None = None,
     restarted_at: str | None = None,
-    ignored: Iterable[str] = (),
+    ignored: Iterable[str] | None = None,
 ) -> Workload:
     """What should run: these revisions, or those that an operation last set out to run.
 
+    `ignored` are by default the drifts that somebody decided to ignore.
     Raises the provider's error when the cluster's access cannot be had.
     """
     engine = provider_for(target.provider)
@@ -63,7 +67,7 @@ def workload_of(
         secrets=Secret(known),
         revisions=tuple(revisions),
         restarted_at=restarted_at,
-        ignored=frozenset(ignored),
+        ignored=ignored_paths(target) if ignored is None else frozenset(ignored),
     )
 
 
@@ -98,9 +102,51 @@ def revisions_of(target: Target) -> tuple[Revision, ...]:
     )
 
 
+def ignored_paths(target: Target) -> frozenset[str]:
+    """`<kind>/<name>#<field>` of the drifts that are left alone."""
+    rows = DriftFinding.objects.filter(target=target, resolved_at=None, ignored=True)
+    return frozenset(row.path for row in rows)
+
+
 def workload_runtime(target: Target) -> WorkloadRuntime:
     """The runtime of a cluster's target; ConflictError for another."""
     runtime = runtime_for(provider_for(target.provider).runtime)
     if not isinstance(runtime, WorkloadRuntime):
         raise ConflictError(f"{target.name} does not run in a cluster.", code="not_a_cluster")
     return runtime
+
+
+def rendered_objects(target: Target, workload: Workload | None = None) -> tuple[Manifest, ...]:
+    """Every object of a target in its cluster: what its provider keeps there, then its workload."""
+    runtime = workload_runtime(target)
+    workload = workload or workload_of(target)
+    told = replace(target_spec(target), secrets=workload.secrets)
+    own = provider_for(target.provider).manifests(told)
+    known = {one.key for one in own}
+    # Both stand on the same namespace and its first policy.
+    return (*own, *(one for one in runtime.render(workload) if one.key not in known))
+
+
+def planned_workload(
+    target: Target, result: PlanResult, *, spec: dict, secrets: dict
+) -> tuple[PlanResult, list[Problem]]:
+    """A provider's plan with what the workload adds to it, and the conflicts it would meet.
+
+    Whether the cluster can be reached at all is the provider's to tell.
+    """
+    runtime = runtime_for(provider_for(target.provider).runtime)
+    if not isinstance(runtime, WorkloadRuntime):
+        return result, []
+    count = spec.get("replicas", target.desired_replicas)
+    revisions = tuple(
+        replace(one, replicas=count) if one.role == STABLE else one for one in revisions_of(target)
+    )
+    try:
+        changes, problems = runtime.compare(workload_of(target, revisions, spec=spec, secrets=secrets))
+    except (Invalid, QuotaExceeded) as error:
+        return result, [Problem("spec", str(error), error.remedy, code=error.code)]
+    except ProviderError:
+        return result, []
+    known = {(one.kind, one.name) for one in result.changes}
+    added = tuple(one for one in changes if (one.kind, one.name) not in known)
+    return replace(result, changes=(*result.changes, *added)), problems

@@ -18,6 +18,8 @@ from deployments.selectors import target_find
 from worker.api.answers import accepted
 from worker.api.serializers import OperationOut
 
+# Where a share of a node is priced.
+NODES_OF = ("kubernetes", "local")
 RESOURCE_KINDS = [
     (kind, kind)
     for kind in [
@@ -205,8 +207,12 @@ class ResourceIn(StrictSerializer):
 
     def validate(self, values):
         if values["kind"] == "requests":
-            if values["cloud"] in dict(CLOUDS):
-                raise serializers.ValidationError({"cloud": "Requests are of kubernetes or local."})
+            if values["cloud"] not in NODES_OF:
+                raise serializers.ValidationError({"cloud": f"Requests are of {' or '.join(NODES_OF)}."})
+            if not values.get("cpus") and not values.get("memory_gib"):
+                raise serializers.ValidationError(
+                    {"cpus": "Say what is asked for: cpus, memory_gib or both."}
+                )
         elif values["cloud"] not in dict(CLOUDS):
             raise serializers.ValidationError({"cloud": f"Give one of {', '.join(dict(CLOUDS))}."})
         elif not values["sku"]:

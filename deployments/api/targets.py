@@ -9,7 +9,7 @@ from controlplane.permissions import require
 from deployments import selectors, services
 from deployments.api import serializers as shapes
 from deployments.models import Target, TargetStatus
-from deployments.providers.base import provider_for, provider_names
+from deployments.providers.base import offered_names, provider_for
 from deployments.specs import CONFIG_SCHEMA
 from deployments.strategies import CANARY, ROLLING
 from worker.api.answers import accepted
@@ -58,9 +58,7 @@ class ProvidersView(ApiView):
 
     def get(self, request):
         """Every provider with the schema of its specs. They are few, so there is one page."""
-        return self.answer(
-            {"items": [provider_shown(name) for name in provider_names()], "next_cursor": None}
-        )
+        return self.answer({"items": [provider_shown(name) for name in offered_names()], "next_cursor": None})
 
 
 class ProviderView(ApiView):
@@ -69,9 +67,9 @@ class ProviderView(ApiView):
 
     def get(self, request, provider):
         """A provider by name."""
-        if provider not in provider_names():
+        if provider not in offered_names():
             raise NotFoundError(
-                f"There is no provider {provider[:60]!r}; known: {', '.join(provider_names())}."
+                f"There is no provider {provider[:60]!r}; known: {', '.join(offered_names())}."
             )
         return self.answer(provider_shown(provider))
 

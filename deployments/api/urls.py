@@ -2,7 +2,17 @@
 
 from django.urls import path
 
-from deployments.api import accounts, backups, collection_jobs, drift, fleets, observation, rollouts, targets
+from deployments.api import (
+    accounts,
+    backups,
+    collection_jobs,
+    drift,
+    fleets,
+    manifests,
+    observation,
+    rollouts,
+    targets,
+)
 
 urlpatterns = [
     path("providers", targets.ProvidersView.as_view()),
@@ -49,6 +59,7 @@ urlpatterns = [
     path("targets/<str:target>/metrics", observation.MetricsView.as_view()),
     path("targets/<str:target>/logs", observation.LogsView.as_view()),
     path("targets/<str:target>/events", observation.TargetEventsView.as_view()),
+    path("targets/<str:target>/manifests", manifests.ManifestsView.as_view()),
     path("fleets", fleets.FleetsView.as_view()),
     path("fleets/<str:fleet>", fleets.FleetView.as_view()),
     path("fleets/<str:fleet>/rollouts", fleets.FleetRolloutsView.as_view()),

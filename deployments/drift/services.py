@@ -40,13 +40,16 @@ def drift_check(*, target: Target) -> list[DriftFinding]:
     A source that does not answer changes nothing of what is known of it, and its error is raised after the
     others were asked.
     """
-    problem = None
+    problem, seen = None, set()
     for name, source in sources_of(target).items():
         try:
             found = source.drift()
         except ProviderError as error:
             problem = problem or error
             continue
+        # What two look after, such as the namespace, is one finding.
+        found = [one for one in found if (one.kind, one.name, one.field) not in seen]
+        seen |= {(one.kind, one.name, one.field) for one in found}
         _keep(target, name, found)
     if problem:
         raise problem
@@ -84,12 +87,6 @@ def _keep(target: Target, source: str, drifts: list[Drift]) -> None:
         for row in known.values():
             row.resolved_at = now
             row.save(update_fields=["resolved_at"])
-
-
-def ignored_paths(target: Target) -> frozenset[str]:
-    """`<kind>/<name>#<field>` of what is left alone, for the runtime."""
-    rows = DriftFinding.objects.filter(target=target, resolved_at=None, ignored=True)
-    return frozenset(row.path for row in rows)
 
 
 def _open(finding: DriftFinding) -> DriftFinding:

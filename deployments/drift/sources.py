@@ -10,7 +10,9 @@ from deployments.models import Target
 from deployments.providers.base import Drift, provider_for
 from deployments.providers.repair import RepairsDrift
 from deployments.runtimes.base import runtime_for
+from deployments.runtimes.workload import WorkloadRuntime
 from deployments.services import target_spec
+from deployments.workloads import workload_of
 
 NOT_IN_THE_SPEC = "No field of the spec says this: revert it, or ignore it with the reason."
 
@@ -55,23 +57,18 @@ class WorkloadSource:
         return list(self.runtime.drift(self.workload))
 
     def revert(self, drift: Drift, others: frozenset[str]) -> None:
-        self.runtime.apply(replace(self.workload, ignored=others))
+        self.runtime.revert(replace(self.workload, ignored=others), drift)
 
     def adopted(self, drift: Drift) -> Mapping[str, Any]:
-        adopt = getattr(self.runtime, "adopted", None)
-        if adopt is None:
-            raise Invalid(NOT_IN_THE_SPEC)
-        return adopt(self.workload, drift)
+        return self.runtime.adopted(self.workload, drift)
 
 
 def sources_of(target: Target) -> dict[str, Any]:
     """The sources by name."""
     found: dict[str, Any] = {"provider": ProviderSource(target)}
     runtime = runtime_for(provider_for(target.provider).runtime)
-    if hasattr(runtime, "drift") and target.release_id:
-        from deployments.workloads import workload_of
-
-        found["workload"] = WorkloadSource(target, runtime, workload_of(target))
+    if isinstance(runtime, WorkloadRuntime) and target.release_id:
+        found["workload"] = WorkloadSource(target, runtime, workload_of(target, ignored=()))
     return found
 
 

@@ -13,8 +13,8 @@ from deployments.scraping import scrape_last
 
 def scrape_target(target: Target) -> None:
     """Have what the target's replicas did until now in their metric points."""
-    for replica in Replica.objects.filter(target=target, status__in=LIVE_REPLICA, port__isnull=False):
-        scrape_last(replica)
+    rows = Replica.objects.filter(target=target, status__in=LIVE_REPLICA, port__isnull=False)
+    scrape_last(*rows.select_related("target"))
 
 
 def counted_by_release(target: Target, since: datetime) -> dict[str, Counted]:

@@ -20,16 +20,10 @@ from deployments.services import canonical_digest
 from deployments.workloads import intended, workload_of
 from worker.engine import database_now
 
-# How long a problem is watched before it is believed: a registry may be away for a moment, a first start may
-# come before the database. What waits for nodes waits longer; what is not here waits for the deadline.
-BELIEVED_AFTER_SECONDS = {
-    "image_pull": 6.0,
-    "crash_loop": 6.0,
-    "out_of_memory": 6.0,
-    "config": 6.0,
-    "quota": 3.0,
-    "admission": 3.0,
-}
+# What does not pass by waiting, once it lasted for WORKLOAD_PROBLEM_SECONDS: a registry may be away for a
+# moment, a first start may come before the database. What waits for nodes waits longer; what is not here
+# waits for the deadline.
+LASTING = ("image_pull", "crash_loop", "out_of_memory", "config", "quota", "admission")
 LOOK_SECONDS = 1.0
 
 
@@ -150,8 +144,10 @@ class WorkloadSet:
                 )
             return Moving(phrase, percent, LOOK_SECONDS)
         lasting = self._problem_seconds(one.problem, wanted)
-        believed = BELIEVED_AFTER_SECONDS.get(one.problem.code, settings.WORKLOAD_READY_SECONDS)
-        if one.problem.code == "unschedulable":
+        believed = settings.WORKLOAD_READY_SECONDS
+        if one.problem.code in LASTING:
+            believed = settings.WORKLOAD_PROBLEM_SECONDS
+        elif one.problem.code == "unschedulable":
             believed = settings.WORKLOAD_UNSCHEDULABLE_SECONDS
         if lasting >= believed or waited > settings.WORKLOAD_READY_SECONDS:
             return Stuck(f"v{wanted.number} does not come up. {told(one.problem)}")

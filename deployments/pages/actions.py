@@ -9,6 +9,8 @@ from controlplane.pages.forms import field_errors
 from deployments import services
 from deployments.models import LIVE_REPLICA, CollectionSize, Rollout
 from deployments.pages.release_form import FIELDS, release_asked, release_context
+from deployments.pages.strategy_form import FIELDS as STRATEGY_FIELDS
+from deployments.pages.strategy_form import strategy_asked, strategy_context
 from deployments.pages.targets import tab_context, target_or_404
 from deployments.providers.base import provider_for
 
@@ -36,7 +38,9 @@ def _run(request, template: str, context: dict, act, fields=()):
     try:
         operation = act()
     except ProblemError as error:
-        context["errors"] = field_errors(error, fields)
+        errors = field_errors(error, fields)
+        # Templates read a dot as a step into a value.
+        context["errors"] = errors | {name.replace(".", "_"): text for name, text in errors.items()}
         context["given"] = request.POST
         return dialog(request, template, context, status=422)
     return gone_to(request, f"/operations/{operation.pk}/")
@@ -46,13 +50,14 @@ def _run(request, template: str, context: dict, act, fields=()):
 def roll_out(request, name):
     """A release that exists, or an image and configuration that become one."""
     found = target_or_404(request, name)
-    context = tab_context(request, found, "overview", **release_context(request, found.release))
+    shown = release_context(request, found.release) | strategy_context(request)
+    context = tab_context(request, found, "overview", **shown)
 
     def act():
-        asked = release_asked(request.POST, context)
+        asked = release_asked(request.POST, context) | strategy_asked(request.POST)
         return services.rollout_start(target=found, requested_by=actor(request), **asked)[1]
 
-    return _run(request, "_roll_out.html", context, act, FIELDS)
+    return _run(request, "_roll_out.html", context, act, (*FIELDS, *STRATEGY_FIELDS))
 
 
 @page("target.rollback")

@@ -1,11 +1,12 @@
 """What a target is made of: its spec, what the provider made, plans, drift; and changing the spec."""
 
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from controlplane.errors import ProblemError
 from controlplane.pages.access import actor, page
 from controlplane.pages.forms import field_errors
-from deployments import services
+from deployments import gitops, services
 from deployments.models import Plan
 from deployments.pages.plans import flatten
 from deployments.pages.schema_form import form_fields, spec_from_form
@@ -36,8 +37,20 @@ def infrastructure(request, name):
         ),
         secret_names=sorted(found.secrets),
         is_cluster=is_cluster(found),
+        exports=gitops.FORMATS,
     )
     return render(request, "deployments/infrastructure.html", context)
+
+
+@page()
+def manifests(request, name):
+    """The objects of a target in a cluster as a ZIP archive, for a Git repository."""
+    found = target_or_404(request, name)
+    chosen = request.GET.get("format", gitops.KUSTOMIZE)
+    archive = gitops.as_zip(gitops.target_export(found, chosen), found.name)
+    response = HttpResponse(archive, content_type="application/zip")
+    response["Content-Disposition"] = f'attachment; filename="{found.name}-{chosen}.zip"'
+    return response
 
 
 @page("plan.create")

@@ -13,14 +13,14 @@ from deployments.pages.plans import plan_context, shown_changes
 from deployments.pages.schema_form import form_fields, secret_names, spec_from_form
 from deployments.pages.targets import provider_label, target_or_404
 from deployments.previews import target_preview
-from deployments.providers.base import provider_for, provider_names
+from deployments.providers.base import offered_names, provider_for
 
 OWN_FIELDS = ("name", "provider", "account", "region", "role")
 
 
 def _form(request, data, errors: dict | None = None) -> dict:
     """The form's context for what was given so far; the provider's schema makes the rest of it."""
-    names = provider_names()
+    names = offered_names()
     chosen = data.get("provider") if data.get("provider") in names else names[0] if names else ""
     provider = provider_for(chosen) if chosen else None
     schema = provider.spec_schema if provider else {}

@@ -17,6 +17,10 @@ PAGES = [
     ("Members", "/settings/members/", "users", "member.update"),
     ("API keys", "/settings/api-keys/", "key", "api_key.create"),
     ("Costs", "/costs/", "coins", "cost.read"),
+    ("Budgets", "/costs/budgets/", "coins", "cost.read"),
+    ("Recommendations to save", "/costs/recommendations/", "coins", "cost.read"),
+    ("Unit costs", "/costs/units/", "coins", "cost.read"),
+    ("What would this cost?", "/costs/estimates/", "coins", "cost.read"),
     ("Audit log", "/settings/audit/", "audit", "audit.read"),
     ("Account and appearance", "/settings/appearance/", "palette", None),
 ]

@@ -30,6 +30,17 @@ def flat_difference(before: dict, after: dict) -> list[dict]:
     ]
 
 
+# A change of more lines than this is folded: a plan of many objects stays one page.
+LINES_OPEN = 12
+# What is shown beside a form, of what is yet to be made.
+LINES_SHORT = 3
+
+
+def kind_shown(kind: str) -> str:
+    """`database role` as `Database role`; what is a name already (`StatefulSet`) as it is."""
+    return kind if kind[:1].isupper() else kind.replace("_", " ").capitalize()
+
+
 def shown_changes(changes: list[dict]) -> list[dict]:
     """A plan's changes with the word, icon and tone of each action, and its fields as lines of a diff."""
     shown = []
@@ -39,7 +50,9 @@ def shown_changes(changes: list[dict]) -> list[dict]:
         for name, value in change["fields"].items():
             pair = value if isinstance(value, list) and len(value) == 2 else [None, value]
             lines.append({"name": name, "before": pair[0], "after": pair[1]})
-        shown.append({**change, "word": word, "icon": icon, "tone": tone, "lines": lines})
+        told = {"long": len(lines) > LINES_OPEN, "kind_shown": kind_shown(change["kind"])}
+        told["short"] = len(lines) <= LINES_SHORT
+        shown.append({**change, **told, "word": word, "icon": icon, "tone": tone, "lines": lines})
     return shown
 
 

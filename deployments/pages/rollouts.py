@@ -1,6 +1,7 @@
 """Rollouts of a target, and one rollout with the two releases side by side."""
 
 from django.contrib import messages
+from django.db.models import Q
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
@@ -9,6 +10,7 @@ from controlplane.pages.access import actor, page
 from controlplane.pages.lookup import row_or_404
 from controlplane.pages.paging import paginate
 from deployments import rollouts
+from deployments.fleets.models import FleetRollout
 from deployments.models import LIVE_REPLICA, Analysis, Rollout
 from deployments.pages import selectors
 from deployments.pages.gate_words import reading_shown
@@ -73,6 +75,9 @@ def rollout(request, rollout_id):
             {"image": held.release.image, **held.release.config},
         ),
         unfinished=unfinished,
+        fleet_rollout=FleetRollout.objects.filter(Q(moves__rollout=held) | Q(moves__rollback=held))
+        .select_related("fleet", "release")
+        .first(),
         can_abort=unfinished and operation is not None and operation.cancel_requested_at is None,
         **(canary_context(held) if is_canary else {}),
     )

@@ -108,6 +108,7 @@ urlpatterns = [
     path("targets/<str:name>/drift-decisions/<str:decision_id>/undo/", drift.undo, name="drift-undo"),
     path("targets/<str:name>/events/", cluster.events, name="target-events"),
     path("targets/<str:name>/infrastructure/objects/", cluster.objects, name="target-objects"),
+    path("targets/<str:name>/manifests/", infrastructure.manifests, name="target-manifests"),
     path("targets/<str:name>/change/", infrastructure.change, name="target-change"),
     path("targets/<str:name>/settings/", targets.settings, name="target-settings"),
     path("targets/<str:name>/roll-out/", actions.roll_out, name="roll-out"),

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
+from django.conf import settings
+
 PENDING, SUCCEEDED, FAILED, ABSENT = "pending", "succeeded", "failed", "absent"
 
 
@@ -127,7 +129,8 @@ class Provider(Protocol):
 
     `credentials_schema` is empty where no account is needed. `accept_credentials` keeps what is needed of
     given ones and raises `Invalid` that says what is refused and why; `check_credentials` uses them.
-    `cluster_access` is how a target's cluster is reached now: `Invalid` where there is none.
+    `cluster_access` is how a target's cluster is reached now: `Invalid` where there is none. `manifests` are
+    the objects that the provider itself keeps in that cluster; it asks nobody.
     """
 
     name: str
@@ -146,6 +149,7 @@ class Provider(Protocol):
     def drift(self, target: TargetSpec, ref: Mapping[str, Any]) -> list[Drift]: ...
     def destroy(self, target: TargetSpec, ref: Mapping[str, Any], token: str) -> Mapping[str, Any]: ...
     def cluster_access(self, target: TargetSpec) -> ClusterAccess: ...
+    def manifests(self, target: TargetSpec) -> tuple: ...
     def accept_credentials(self, given: Mapping[str, Any]) -> AcceptedCredentials: ...
     def check_credentials(self, credentials: Secret) -> list[Problem]: ...
 
@@ -185,6 +189,11 @@ def provider_names() -> list[str]:
     """The names of all providers, sorted."""
     _load()
     return sorted(_providers)
+
+
+def offered_names() -> list[str]:
+    """The names of those that targets can be made with at this installation, sorted."""
+    return [name for name in provider_names() if name not in settings.PROVIDERS_OFF]
 
 
 def as_json(value: Any) -> Any:

@@ -104,6 +104,7 @@ ROWS = {
     ("GET", "targets/{target.name}/health"): (VIEW, None),
     ("GET", "targets/{target.name}/metrics"): (VIEW, None),
     ("GET", "targets/{target.name}/logs"): (VIEW, None),
+    ("GET", "targets/{target.name}/manifests"): (VIEW, None),
     ("GET", "fleets"): (VIEW, None),
     ("POST", "fleets"): (OPERATE, {"name": "world"}),
     ("GET", "fleets/{fleet.name}"): (VIEW, None),

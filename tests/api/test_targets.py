@@ -32,6 +32,13 @@ def test_providers(viewer):
     assert_problem(viewer.get("providers/mars"), 404)
 
 
+def test_a_provider_that_is_switched_off(operator, settings):
+    settings.PROVIDERS_OFF = ["local"]
+    assert "local" not in [one["name"] for one in operator.get("providers").json()["items"]]
+    answer = operator.post("targets", {"name": "here", "provider": "local"})
+    assert "choose kubernetes" in assert_problem(answer, 422, field="provider")["detail"]
+
+
 def test_create_show_and_follow(operator):
     operation = accepted(operator.post("targets", NEW))
     assert operation["kind"] == "target.provision"

@@ -27,6 +27,7 @@ from deployments.providers.base import (
 )
 from deployments.runtimes.base import runtime_for
 from tests.deployments.conftest import drop_target_databases, target_databases, wait_until
+from tests.simulators.kubernetes import Cluster
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,8 +35,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(scope="module")
 def cluster():
     """What the provider `kubernetes` finds: a simulated API server."""
-    simulator = pytest.importorskip("tests.simulators.kubernetes", reason="its simulator is not there")
-    with simulator.Cluster(crds=("metrics",), speed=20) as made:
+    with Cluster(crds=("metrics",), speed=20) as made:
         yield made
 
 

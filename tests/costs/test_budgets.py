@@ -13,6 +13,7 @@ from costs.alert_channels import alert_channel_create, alert_channel_test, shown
 from costs.budgets import budget_check, budget_create, budget_update, budgets_watch, period_of, standing
 from costs.rates import exchange_rate_create
 from tests.costs.billing import bill, record, run
+from worker import engine, signals
 from worker.models import Operation
 
 pytestmark = pytest.mark.django_db
@@ -216,3 +217,35 @@ def test_names_are_taken_once_and_addresses_of_webhooks_are_not_shown(project):
     for url in ("ftp://x/", "https://", "nonsense"):
         with pytest.raises(InvalidError):
             alert_channel_create(project=project, name="x", kind="webhook", url=url, created_by="t")
+
+
+class Crash(BaseException):
+    """The worker dies right here."""
+
+
+@pytest.fixture
+def crash_after_step():
+    """Dies once, after a step has done its work and before that is committed; the lease is over at once."""
+
+    def die(**moment):
+        signals.step_ran.disconnect(die)
+        Operation.objects.filter(pk=moment["operation_id"]).update(lease_expires_at=engine.database_now())
+        raise Crash
+
+    yield lambda: signals.step_ran.connect(die)
+    signals.step_ran.disconnect(die)
+
+
+def test_an_alert_whose_worker_died_after_sending_carries_the_same_id_again(
+    project, inbox, settings, crash_after_step
+):
+    settings.ALERT_NETWORKS = ["127.0.0.0/8"]
+    hook = alert_channel_create(project=project, name="hook", kind="webhook", url=inbox.url, created_by="t")
+    operation = alert_channel_test(channel=hook, requested_by="t")
+    crash_after_step()
+    with pytest.raises(Crash):
+        engine.advance(operation.pk)
+    assert run(operation).status == "succeeded"
+    first, second = (one["headers"]["X-Aindus-Delivery"] for one in inbox.posts)
+    assert first == second == operation.pk
+    assert operation.events.filter(outcome="lost").count() == 1

@@ -70,7 +70,7 @@ def test_steps_and_gates_are_checked():
         ("rolling", None, {"p95_ms": 5}, "gates"),
         ("canary", [], None, "steps"),
         ("canary", [50, 50], None, "steps"),
-        ("canary", [101], None, "steps.0"),
+        ("canary", [101], None, "steps"),
         ("canary", None, {"p99": 5}, "gates.p99"),
         ("canary", None, {"recall": {}}, "gates.recall"),
         ("canary", None, {"error_rate": 2}, "gates.error_rate"),

@@ -1,14 +1,18 @@
 """Every operation on a target in a cluster, against the simulated API server; and with its worker killed."""
 
+import os
 import random
+import signal
+import time
 from collections import Counter, defaultdict
 from datetime import datetime
 
 import pytest
+from django.db import connections
 
 from controlplane.models import Project
 from deployments.accounts import account_create
-from deployments.models import Replica, RolloutStatus, TargetStatus
+from deployments.models import Analysis, Replica, RolloutStatus, TargetStatus
 from deployments.services import (
     rollback_start,
     rollout_start,
@@ -20,8 +24,9 @@ from deployments.services import (
 )
 from tests.simulators.kubernetes import Cluster
 from tests.simulators.kubernetes import behaviours as pods
-from worker import engine
-from worker.models import Status
+from worker import engine, signals
+from worker.models import Operation, Status
+from worker.services import operation_wake
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -156,43 +161,6 @@ def images(cluster, target):
     )
 
 
-def test_provision_roll_out_scale_restart_and_destroy(make, run, cluster):
-    target, operation = make("one")
-    assert run(operation).status == Status.SUCCEEDED, operation.error
-    target.refresh_from_db()
-    assert target.status == TargetStatus.READY
-    assert images(cluster, target) == {target.release.image: 2}
-    assert Replica.objects.filter(target=target, status="ready").count() == 2
-    before = of(cluster, target)
-
-    _, operation = rollout_start(target=target, image="aindusdb/api:9.1", requested_by="test")
-    assert run(operation).status == Status.SUCCEEDED, operation.error
-    target.refresh_from_db()
-    assert images(cluster, target) == {"aindusdb/api:9.1": 2}
-    assert of(cluster, target)["Deployment"] == before["Deployment"]
-
-    _, operation = rollback_start(target=target, requested_by="test")
-    assert run(operation).status == Status.SUCCEEDED, operation.error
-    target.refresh_from_db()
-    assert images(cluster, target) == {target.release.image: 2}
-
-    operation = run(target_scale(target=target, replicas=4, requested_by="test"))
-    assert operation.status == Status.SUCCEEDED, operation.error
-    assert images(cluster, target).total() == 4
-
-    names = of(cluster, target)["Pod"]
-    operation = run(target_restart(target=target, requested_by="test"))
-    assert operation.status == Status.SUCCEEDED, operation.error
-    assert not set(names) & {name for name in of(cluster, target)["Pod"] if "api" in name and name in names}
-
-    target_update(target=target, deletion_protection=False, requested_by="test")
-    operation = run(target_destroy(target=target, confirm="one", requested_by="test"))
-    assert operation.status == Status.SUCCEEDED, operation.error
-    assert cluster.object("Namespace", target.spec["namespace"]) is None
-    assert all(not names for names in of(cluster, target).values())
-    assert not Replica.objects.filter(target=target, status="ready").exists()
-
-
 @pytest.fixture
 def ready(make, run):
     """A target that serves."""
@@ -204,7 +172,7 @@ def ready(make, run):
 
 def test_what_keeps_pods_from_serving_is_named(ready, run, cluster, settings):
     """Within seconds, with the cluster's own text, and the release is taken back by itself."""
-    settings.WORKLOAD_UNSCHEDULABLE_SECONDS = 2
+    settings.WORKLOAD_UNSCHEDULABLE_SECONDS = settings.WORKLOAD_PROBLEM_SECONDS = 0.5
     before = images(cluster, ready)
     for tag, behaviour, code, words in (
         ("crash", pods.crash_loop(exit_code=3), "crash_loop", "ends as soon as it starts (exit code 3"),
@@ -237,3 +205,137 @@ def test_what_keeps_pods_from_serving_is_named(ready, run, cluster, settings):
 def event_time(event) -> float:
     text = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
     return datetime.fromisoformat(text).timestamp()
+
+
+def pod_uids(cluster, target, release):
+    return {
+        pod["metadata"]["uid"]
+        for pod in cluster.objects("Pod", target.spec["namespace"])
+        if is_api(pod) and Served.release_of(pod) == release.pk
+    }
+
+
+class Mortal:
+    """Advances an operation in processes that die by SIGKILL, each at a moment where none died before.
+
+    A moment is before a step ran, after it ran and before its outcome was stored, or in the middle of its
+    requests to the cluster.
+    """
+
+    def __init__(self, folder, cluster):
+        self.folder, self.cluster = folder, cluster
+        self.kills = []
+
+    def run(self, operation, seconds=90.0):
+        deadline = time.monotonic() + seconds
+        while not Operation.objects.get(pk=operation.pk).is_finished:
+            assert time.monotonic() < deadline, list(
+                operation.events.order_by("-sequence").values_list("step", "outcome", "message")[:8]
+            )
+            self._one_life(operation)
+        operation.refresh_from_db()
+        return operation
+
+    def _one_life(self, operation) -> None:
+        connections.close_all()
+        seen = len(self.cluster.requests)
+        writes = 3 if self._first(f"{operation.kind} write") else None
+        child = os.fork()
+        if child == 0:
+            try:
+                signals.step_leased.connect(self._die_before, weak=False)
+                signals.step_ran.connect(self._die_after, weak=False)
+                engine.drain(operation.subject, seconds=20)
+            finally:
+                os._exit(0)
+        while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+            if writes and self._writes(seen) >= writes:
+                writes = None
+                os.kill(child, signal.SIGKILL)
+            time.sleep(0.002)
+        if os.WIFSIGNALED(ended[1]):
+            self.kills.append(operation.kind)
+            # The engine would wait a second and more before it tries again.
+            operation_wake(subject=operation.subject)
+
+    def _writes(self, since) -> int:
+        return sum(one.method in ("PATCH", "POST", "DELETE") for one in self.cluster.requests[since:])
+
+    def _first(self, name) -> bool:
+        try:
+            (self.folder / name).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def _die_before(self, sender, kind, step, **_):
+        if self._first(f"{kind} {step} before"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _die_after(self, sender, kind, step, **_):
+        if self._first(f"{kind} {step} after"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_killed_at_every_step(make, cluster, served, tmp_path):
+    """Provision, canaries bad and good, rollback, scale, restart, destroy: nothing twice, nothing left."""
+    mortal = Mortal(tmp_path, cluster)
+    target, operation = make("three")
+    assert mortal.run(operation).status == Status.SUCCEEDED, operation.error
+    target.refresh_from_db()
+    first = without_pods(of(cluster, target))
+    assert images(cluster, target) == {target.release.image: 2}
+    assert Replica.objects.filter(target=target, status="ready").count() == 2
+
+    steps = [{"weight": 50, "pause_seconds": 0}]
+    ask = {"target": target, "strategy": "canary", "steps": steps, "requested_by": "test"}
+    gates = {"p95_ratio": 2, "min_requests": 20}
+    stable = pod_uids(cluster, target, target.release)
+    bad, operation = rollout_start(image="aindusdb/api:slower", gates=gates, **ask)
+    served.slow.add(bad.release_id)
+    operation = mortal.run(operation)
+    bad.refresh_from_db()
+    assert (operation.error_code, bad.status) == ("rolled_back", RolloutStatus.ROLLED_BACK), operation.error
+    assert "A gate failed at 50 % (step 1 of 1). p95_ratio: p95 is " in bad.reason
+    assert Analysis.objects.filter(rollout=bad, verdict="failed").exists()
+    assert pod_uids(cluster, target, target.release) == stable, "the stable release was not touched"
+    assert not pod_uids(cluster, target, bad.release)
+    assert without_pods(of(cluster, target)) == first
+
+    good, operation = rollout_start(image="aindusdb/api:better", gates=gates, **ask)
+    assert mortal.run(operation).status == Status.SUCCEEDED, operation.error
+    target.refresh_from_db()
+    assert images(cluster, target) == {"aindusdb/api:better": 2}
+    assert target.release == good.release
+    assert without_pods(of(cluster, target)) == first
+
+    _, operation = rollback_start(target=target, requested_by="test")
+    assert mortal.run(operation).status == Status.SUCCEEDED, operation.error
+    target.refresh_from_db()
+    assert target.release != good.release
+
+    operation = mortal.run(target_scale(target=target, replicas=3, requested_by="test"))
+    assert operation.status == Status.SUCCEEDED, operation.error
+    assert images(cluster, target) == {target.release.image: 3}
+    before = pod_uids(cluster, target, target.release)
+    operation = mortal.run(target_restart(target=target, requested_by="test"))
+    assert operation.status == Status.SUCCEEDED, operation.error
+    now = pod_uids(cluster, target, target.release)
+    assert len(now) == 3 and before.isdisjoint(now)
+    assert without_pods(of(cluster, target)) == first
+
+    target_update(target=target, deletion_protection=False, requested_by="test")
+    operation = mortal.run(target_destroy(target=target, confirm="three", requested_by="test"))
+    assert operation.status == Status.SUCCEEDED, operation.error
+    assert all(not names for names in of(cluster, target).values())
+    assert cluster.object("Namespace", target.spec["namespace"]) is None
+    assert not Replica.objects.filter(target=target, status="ready").exists()
+    for one in Operation.objects.filter(subject=target.subject):
+        numbers = list(one.events.order_by("sequence").values_list("sequence", flat=True))
+        assert numbers == list(range(1, len(numbers) + 1))
+    assert len(mortal.kills) > 40, mortal.kills
+
+
+def without_pods(objects):
+    """The names of what lasts: pods and sets of former templates come and go."""
+    return {kind: names for kind, names in objects.items() if kind not in ("Pod", "ReplicaSet")}

@@ -18,10 +18,11 @@ NAMES = ("one", "two", "three")
 
 
 @pytest.fixture
-def fleet(project, stand_in, settings):
+def fleet(project, stand_in, settings, monkeypatch):
     """Three targets that serve with one replica each, as a fleet."""
     settings.REPLICA_READY_SECONDS = 2
     settings.GATEWAY_REFRESH_SECONDS = 0
+    monkeypatch.setattr("deployments.operations.fleet.POLL_SECONDS", 0.1)
     for name in NAMES:
         target_create(project=project, name=name, provider="local", spec={"replicas": 1}, created_by="test")
     engine.drain()

@@ -99,5 +99,7 @@ def test_the_report_tells_each_target(signed_in, seeded):
     ):
         assert told in text, told
     assert "Abort everywhere" not in text
+    child = signed_in("viewer").get(f"/rollouts/{seeded.rollout.pk}/").content.decode()
+    assert f"/fleet-rollouts/{held.pk}/" in child and "over the fleet world" in child
     listed = signed_in("viewer").get("/fleets/").content.decode()
     assert "world" in listed and "Failed" in listed

@@ -1,6 +1,7 @@
 """The page of a canary: its steps, its gates' readings, and what people may do to it."""
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 
 from deployments.models import Analysis, Release, Rollout
@@ -83,3 +84,33 @@ def test_a_canary_is_controlled(canary, signed_in):
     assert "is going back, which nothing stops" in text
     assert "Aborting" in text
     assert operator.get(f"{page}abort/").status_code == 405
+
+
+def test_a_canary_is_asked_for(project, signed_in):
+    target = make_target(project, "search", port=9100)
+    operator = signed_in("operator")
+    page = "/targets/search/roll-out/"
+    text = operator.get(page).content.decode()
+    assert 'value="10, 25, 50, 100"' in text and "p95, at most times stable" in text
+    form = {"release": "new", "image": settings.API_IMAGE, "env_name": "A", "env_value": "1"}
+    form |= {"strategy": "canary", "weights": "20, 60 %", "pause_seconds": "30", "min_requests": "50"}
+    form |= {"error_percent": "0.5", "p95_ratio": "fast", "recall_drop": "0,01", "inconclusive": "abort"}
+    refused = operator.post(page, form)
+    assert refused.status_code == 422
+    text = refused.content.decode()
+    assert "is not of type" in text and 'value="20, 60 %"' in text, "what was typed is kept"
+    assert "each a weight of 1 to 100" in operator.post(page, form | {"weights": "ten"}).content.decode()
+    answer = operator.post(page, form | {"p95_ratio": "1.3"})
+    assert answer.status_code == 302, answer.content
+    made = Rollout.objects.get(target=target)
+    assert made.steps == [{"weight": 20, "pause_seconds": 30}, {"weight": 60, "pause_seconds": 30}]
+    assert made.gates == {
+        "error_rate": 0.005,
+        "p95_ratio": 1.3,
+        "recall": {"max_drop": 0.01, "queries": 20, "k": 10},
+        "min_requests": 50,
+        "inconclusive": "abort",
+        "readiness": True,
+    }
+    text = operator.get(f"/rollouts/{made.pk}/").content.decode()
+    assert "Nothing was read yet" in text

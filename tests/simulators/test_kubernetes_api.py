@@ -192,7 +192,11 @@ def test_dependents_go_with_their_owner_before_it_or_stay(cluster, api):
 
 def test_who_is_not_known_or_not_allowed(cluster, api, raw):
     path = f"/api/v1/namespaces/{NAMESPACE}/pods"
-    assert raw("GET", path, token="wrong")[0] == 401
+    token = cluster.token_for("someone", "people")
+    assert raw("GET", path, token=token)[0] == 200
+    cluster.revoke(token)
+    status, told = raw("GET", path, token=token)
+    assert (status, told["reason"]) == (401, "Unauthorized")
     status, told = raw("GET", path, token="")
     assert status == 403 and 'User "system:anonymous" cannot list resource "pods"' in told["message"]
     denial = cluster.access.deny("create", "deployments", group="apps", namespace=NAMESPACE)

@@ -1,16 +1,21 @@
 """Pods of the simulated cluster: how they fare by script, and as real processes."""
 
+import socket
 import ssl
 import sys
+import threading
 
+import psutil
 import pytest
 import urllib3
 from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
 
 from tests.simulators.kubernetes import (
     Cluster,
     Served,
     crash_loop,
+    evicted,
     out_of_memory,
     process,
     pull_error,
@@ -62,6 +67,11 @@ def pods_of(cluster, name):
     return [pod for pod in cluster.objects("Pod") if pod["metadata"]["labels"].get("app") == name]
 
 
+def replicas_ready(cluster, name):
+    found = cluster.object("Deployment", name, NAMESPACE)
+    return (found.get("status") or {}).get("readyReplicas", 0)
+
+
 def waiting(cluster, name, reason):
     def found():
         for pod in pods_of(cluster, name):
@@ -88,6 +98,7 @@ def test_pods_that_do_not_come_up_say_why(cluster, api):
         ("bad/memory:1", out_of_memory()),
         ("bad/sick:1", unready()),
         ("bad/room:1", unschedulable()),
+        ("bad/node:1", evicted()),
     ):
         cluster.pods.behave(image, behaviour)
         apps.create_namespaced_deployment(NAMESPACE, deployment(image[4:-2], image))
@@ -119,12 +130,22 @@ def test_pods_that_do_not_come_up_say_why(cluster, api):
     told(cluster, "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")
     told(cluster, "FailedScheduling", "0/3 nodes are available: 3 Insufficient cpu.")
     told(cluster, "BackOff", "Back-off restarting failed container main in pod crash-")
+    told(cluster, "Evicted", "The node was low on resource: memory.")
+    cluster.wait(lambda: [p for p in pods_of(cluster, "node") if not (p.get("status") or {}).get("reason")])
     core = client.CoreV1Api(api)
+    with pytest.raises(ApiException) as answer:
+        name = pods_of(cluster, "room")[0]["metadata"]["name"]
+        core.connect_get_namespaced_pod_proxy(f"{name}:8000", NAMESPACE)
+    assert answer.value.status == 400
+    with pytest.raises(ApiException) as answer:
+        name = pods_of(cluster, "sick")[0]["metadata"]["name"]
+        core.connect_get_namespaced_pod_proxy(f"{name}:8000", NAMESPACE)
+    assert answer.value.status == 503 and "connection refused" in answer.value.body
     name = pods_of(cluster, "crash")[0]["metadata"]["name"]
     assert "FOO is missing" in core.read_namespaced_pod_log(name, NAMESPACE, previous=True)
     # What is put right comes up by itself.
     cluster.pods.behave("bad/crash:1", ready())
-    cluster.wait(lambda: cluster.object("Deployment", "crash", NAMESPACE)["status"].get("readyReplicas") == 1)
+    cluster.wait(lambda: replicas_ready(cluster, "crash") == 1)
     apps.delete_collection_namespaced_deployment(NAMESPACE, propagation_policy="Foreground")
     cluster.wait(lambda: not cluster.objects("Pod") and not cluster.objects("ReplicaSet"))
 
@@ -189,7 +210,7 @@ def test_a_container_may_be_a_real_process(cluster, api):
         readinessProbe={"httpGet": {"path": "/ready", "port": "http"}},
     )
     apps.create_namespaced_deployment(NAMESPACE, body)
-    cluster.wait(lambda: cluster.object("Deployment", "real", NAMESPACE)["status"].get("readyReplicas") == 1)
+    cluster.wait(lambda: replicas_ready(cluster, "real") == 1)
     name = pods_of(cluster, "real")[0]["metadata"]["name"]
     answer = core.connect_get_namespaced_pod_proxy_with_path(f"{name}:8000", NAMESPACE, "hello")
     assert answer == f"swordfish {name} None"
@@ -202,3 +223,20 @@ def test_a_container_may_be_a_real_process(cluster, api):
     assert "asked /exit" in core.read_namespaced_pod_log(name, NAMESPACE, previous=True)
     apps.delete_namespaced_deployment("real", NAMESPACE)
     cluster.wait(lambda: not pods_of(cluster, "real"))
+
+
+def test_nothing_is_left_of_a_cluster_that_ended():
+    def held():
+        return {thread.name for thread in threading.enumerate()}, set(
+            psutil.Process().children(recursive=True)
+        )
+
+    before = held()
+    with Cluster() as cluster:
+        cluster.pods.behave("*", process(command=lambda *_: ["/bin/sh", "-c", "sleep 60 & sleep 60"]))
+        cluster.create(deployment("left", "good/left:1", replicas=2))
+        cluster.wait(lambda: len(psutil.Process().children(recursive=True)) >= len(before[1]) + 4)
+        port = int(cluster.server.rpartition(":")[2])
+    assert held() == before
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0

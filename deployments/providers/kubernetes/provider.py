@@ -23,7 +23,7 @@ from deployments.providers.base import (
     provider,
 )
 from deployments.providers.kubernetes.schema import CREDENTIALS_SCHEMA, PRESETS, SPEC_SCHEMA
-from deployments.runtimes.kubernetes import access
+from deployments.runtimes.kubernetes import access, repairing
 from deployments.runtimes.kubernetes.applying import Applier
 from deployments.runtimes.kubernetes.client import ClusterClient, client_for
 from deployments.runtimes.kubernetes.manifests import postgres, redis
@@ -31,6 +31,7 @@ from deployments.runtimes.kubernetes.manifests.place import Place
 from deployments.runtimes.kubernetes.manifests.whole import infrastructure
 from deployments.runtimes.kubernetes.preflight import capabilities, preflight, reachable
 from deployments.runtimes.kubernetes.servers import servers_progress
+from deployments.runtimes.workload import Manifest
 
 PART = "infrastructure"
 NO_ACCOUNT = Invalid(
@@ -119,6 +120,10 @@ class KubernetesProvider:
         place = self._place(target, capabilities(client, place))
         return Applier(client, place, PART), place
 
+    def manifests(self, target: TargetSpec) -> tuple[Manifest, ...]:
+        """Namespace, database and Redis, by the capabilities that were remembered."""
+        return infrastructure(self._place(target))
+
     def validate(self, target: TargetSpec) -> list[Problem]:
         """What is missing of the spec, and the preflight of the cluster."""
         problems = [
@@ -203,6 +208,17 @@ class KubernetesProvider:
         """What somebody else changed about the namespace, the database and Redis."""
         applier, place = self._applier(target, self._client(target))
         return applier.drift(infrastructure(place))
+
+    def revert(self, target: TargetSpec, drift: Drift, others: frozenset[str]) -> None:
+        """Put one field back, whoever changed it."""
+        applier, place = self._applier(target, self._client(target))
+        applier = Applier(applier.client, place, PART, others)
+        repairing.revert(applier, infrastructure(place), drift)
+
+    def adopted(self, target: TargetSpec, drift: Drift) -> Mapping[str, Any]:
+        """The fields of the spec that make a field as it is now what is wanted."""
+        _, place = self._applier(target, self._client(target))
+        return repairing.adopted(place.spec, drift, lambda spec: infrastructure(replace(place, spec=spec)))
 
     def destroy(self, target: TargetSpec, ref: Mapping[str, Any], token: str) -> Mapping[str, Any]:
         """Remove database with its volume, Redis and, when nothing else is in it, the namespace."""

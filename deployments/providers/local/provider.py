@@ -292,6 +292,10 @@ class LocalProvider:
         """There is none."""
         raise Invalid("This machine is no Kubernetes cluster.", remedy="Use a target of another provider.")
 
+    def manifests(self, target: TargetSpec) -> tuple:
+        """None."""
+        return ()
+
     def accept_credentials(self, given: Mapping[str, Any]) -> AcceptedCredentials:
         """None are needed, so none are taken."""
         raise Invalid("This machine needs no account.", remedy="Make the target without one.")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from deployments.errors import Conflict
+from deployments.errors import Conflict, Invalid
 from deployments.providers.base import PENDING, SUCCEEDED, Change, Drift, Problem, Progress
 from deployments.runtimes.kubernetes.client import FIELD_MANAGER, ClusterClient, FieldConflict
 from deployments.runtimes.kubernetes.fields import asked_for, differences, flat, owned, shown, without
@@ -180,14 +180,15 @@ class Applier:
         before = self.inventory()
         if set(wanted) - set(before):
             self._write_inventory([*before, *wanted])
+        gone = [key for key in before if key not in set(wanted)] if prune else []
+        # An autoscaler that is to go would set back the number of pods it is asked for no more.
+        changes += self._removed([key for key in gone if key[1] == "HorizontalPodAutoscaler"])
         for document, found in zip(documents, live, strict=True):
             if document not in spaces:
                 changes += self._apply_one(document, found)
-        if prune:
-            gone = [key for key in before if key not in set(wanted)]
-            if gone:
-                changes += self._removed(gone)
-                self._write_inventory(wanted)
+        if gone:
+            changes += self._removed(gone)
+            self._write_inventory(wanted)
         return tuple(changes)
 
     def _apply_one(self, document: dict, live: dict | None) -> list[Change]:
@@ -347,16 +348,26 @@ class Applier:
         if not self.is_ours(live):
             return [Drift(kind, name, f'metadata.labels."{OWNER_LABEL}"', self.place.owner, None)]
         others = owned(live, mine=False)
-        after = self.client.apply(document, dry_run=True, force=True)
+        values, asked = flat(asked_for(live)), flat(asked_for(document))
+        try:
+            after = self.client.apply(document, dry_run=True, force=True)
+            differing = differences(live, after)
+        except Invalid:
+            # Changed so that both together are no valid object: the key of a list's item, for one.
+            differing = {
+                path: [shown(kind, path, values.get(path)), shown(kind, path, value)]
+                for path, value in asked.items()
+                if values.get(path) != value
+            }
         ignored = self._ignored(kind, name)
         found = {
             path: Drift(kind, name, path, pair[1], pair[0], others.get(path, ""))
-            for path, pair in differences(live, after).items()
+            for path, pair in differing.items()
         }
-        values = flat(asked_for(live))
         ours = owned(live, mine=True)
         for path, manager in others.items():
-            if path in values and path not in ours and path not in found and _is_decided(path):
+            is_added = path in values and path not in asked and path not in ours
+            if is_added and path not in found and _is_decided(path):
                 found[path] = Drift(kind, name, path, None, shown(kind, path, values[path]), manager)
         return [drift for path, drift in sorted(found.items()) if path not in ignored]
 

@@ -35,7 +35,8 @@ def asked_for(live: Mapping[str, Any]) -> dict:
     return document
 
 
-def _item(value: Any, index: int) -> str:
+def item_name(value: Any, index: int) -> str:
+    """What a reader calls an item of a list."""
     if isinstance(value, dict):
         for name in ITEM_NAMES:
             if isinstance(value.get(name), str | int):
@@ -54,7 +55,7 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
         found, taken = {}, set()
         for index, part in enumerate(value):
-            name = _item(part, index)
+            name = item_name(part, index)
             name = name if name not in taken else str(index)
             taken.add(name)
             found |= flat(part, f"{prefix}[{name}]")
@@ -94,7 +95,7 @@ def without(document: Mapping[str, Any], paths: set[str]) -> dict:
                     parts[name] = left
             return parts or None
         if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
-            items = [kept(part, f"{prefix}[{_item(part, index)}]") for index, part in enumerate(value)]
+            items = [kept(part, f"{prefix}[{item_name(part, index)}]") for index, part in enumerate(value)]
             return [one for one in items if one is not None] or None
         return None if prefix in paths else value
 
@@ -131,7 +132,7 @@ def _paths(fields: Mapping[str, Any], value: Any, prefix: str) -> list[str]:
             wanted = json.loads(rest)
             for index, one in enumerate(value):
                 if isinstance(one, Mapping) and all(one.get(k) == v for k, v in wanted.items()):
-                    found += _paths(part, one, f"{prefix}[{_item(one, index)}]")
+                    found += _paths(part, one, f"{prefix}[{item_name(one, index)}]")
         elif sort == "v":
             found.append(prefix)
     return found

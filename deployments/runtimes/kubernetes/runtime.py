@@ -1,6 +1,7 @@
 """The runtime `kubernetes`: what the WorkloadRuntime protocol asks, of any cluster."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from django.conf import settings
 from deployments.errors import Invalid, NotFound, Transient
 from deployments.providers.base import Change, Drift, Problem, Progress
 from deployments.runtimes.base import LogLine, runtime
-from deployments.runtimes.kubernetes import logs, migrating, objects, status, watching
+from deployments.runtimes.kubernetes import logs, migrating, objects, repairing, status, watching
 from deployments.runtimes.kubernetes.applying import Applier
 from deployments.runtimes.kubernetes.client import ClusterClient, client_for, error_of
 from deployments.runtimes.kubernetes.kinds import kind_named
 from deployments.runtimes.kubernetes.manifests import whole
 from deployments.runtimes.kubernetes.manifests.place import APP, OWNER_LABEL, PORT, Place
-from deployments.runtimes.kubernetes.preflight import preflight
+from deployments.runtimes.kubernetes.preflight import capabilities, preflight
 from deployments.runtimes.records import Wanted
 from deployments.runtimes.workload import (
     ClusterEvent,
@@ -64,6 +65,7 @@ class KubernetesRuntime:
 
     def preflight(self, workload: Workload) -> list[Problem]:
         """Reachability, version, permissions, storage, kinds, capacity, and what stands in the way."""
+        workload = self._seen(workload)
         place, client = whole.place_of(workload), _client(workload)
         return preflight(client, place, whole.whole(workload))
 
@@ -78,7 +80,15 @@ class KubernetesRuntime:
 
     def compare(self, workload: Workload) -> tuple[tuple[Change, ...], list[Problem]]:
         """The changes, and the conflicts that applying would meet."""
+        workload = self._seen(workload)
         return self._applier(workload).compare(whole.whole(workload))
+
+    def _seen(self, workload: Workload) -> Workload:
+        """With the cluster's capabilities, where none are remembered yet: before the first provisioning."""
+        if workload.spec.get("capabilities"):
+            return workload
+        found = capabilities(_client(workload), whole.place_of(workload))
+        return replace(workload, spec={**workload.spec, "capabilities": found})
 
     def apply(self, workload: Workload) -> tuple[Change, ...]:
         """Make it so, and remove what is ours and asked for no more."""
@@ -150,6 +160,21 @@ class KubernetesRuntime:
     def objects(self, workload: Workload) -> list[ClusterObject]:
         """All that the inventories hold, as it is now."""
         return objects.objects(_client(workload), whole.place_of(workload))
+
+    def revert(self, workload: Workload, drift: Drift) -> None:
+        """Put one field back, whoever changed it; what the workload ignores stays."""
+        repairing.revert(self._applier(workload), whole.whole(workload), drift)
+
+    def adopted(self, workload: Workload, drift: Drift) -> Mapping[str, Any]:
+        """The fields of the spec that make a field as it is now what is wanted."""
+
+        def rendered(spec: Mapping[str, Any]) -> tuple[Manifest, ...]:
+            revisions = workload.revisions
+            if spec.get("replicas") != workload.spec.get("replicas"):
+                revisions = tuple(replace(one, replicas=spec["replicas"]) for one in revisions)
+            return whole.whole(replace(workload, spec=spec, revisions=revisions))
+
+        return repairing.adopted(workload.spec, drift, rendered)
 
     def logs(
         self,

@@ -130,6 +130,10 @@ class Cluster:
         self.access.tokens[token] = User(user, (*groups, "system:authenticated"))
         return token
 
+    def revoke(self, token: str) -> None:
+        """From now on a token is refused with 401, as when it expired."""
+        del self.access.tokens[token]
+
     def kubeconfig(
         self, path: Path | str | None = None, *, certificate: bool = False, namespace: str = ""
     ) -> str:

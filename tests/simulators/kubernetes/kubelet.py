@@ -16,6 +16,7 @@ from tests.simulators.kubernetes.podstatus import status_of
 from tests.simulators.kubernetes.processes import Process, free_port
 
 KUBELET = "kubelet"
+_EVICTION_SECONDS = 60
 _BACK_OFF_SECONDS, _BACK_OFF_MOST_SECONDS = 10, 300
 
 
@@ -224,6 +225,8 @@ class Kubelet:
             run.log(name).start()
         first = pod["spec"]["containers"][0]["name"]
         if behaviour.kind == "process" and not self._launch(pod, run):
+            run.stage, run.terminated = "waiting", None
+            self._again(pod, run, 5)
             return
         self._tell(pod, "Started", f"Started container {first}", container=first)
         run.stage, run.reason, run.message, run.phase = "running", "", "", "Running"
@@ -248,8 +251,19 @@ class Kubelet:
             run.ready = kind != "complete" and after > 0
             self._timer(pod, run, after, self._ended_as_told)
         elif kind == "evict":
+            # What takes the place of an evicted pod is left alone for a while, or there were no end of it.
+            after += _EVICTION_SECONDS * self._evicted_before(pod)
             run.ready = after > 0
             self._timer(pod, run, after, self._evict)
+
+    def _evicted_before(self, pod: dict) -> int:
+        """How many pods of the same owner were evicted."""
+        owners = pod["metadata"].get("ownerReferences")
+        return sum(
+            other["metadata"].get("ownerReferences") == owners
+            and (other.get("status") or {}).get("reason") == "Evicted"
+            for other in self.store.find("pods", pod["metadata"]["namespace"])
+        )
 
     @staticmethod
     def _became_ready(pod: dict, run: Run) -> None:
@@ -289,7 +303,6 @@ class Kubelet:
             return
         run.last = state
         if run.restarts == 0:
-            run.restarts = 1
             self._timer(pod, run, 0, self._restart)
             run.stage = "ended"
             return
@@ -302,12 +315,9 @@ class Kubelet:
             "container ", "container=", 1
         ).replace(" in pod ", " pod=")
         self._tell(pod, "BackOff", f"Back-off restarting failed {told}", "Warning", first)
-        self._timer(pod, run, seconds, self._restart_counted)
+        self._timer(pod, run, seconds, self._restart)
 
     def _restart(self, pod: dict, run: Run) -> None:
-        self._start(pod, run)
-
-    def _restart_counted(self, pod: dict, run: Run) -> None:
         run.restarts += 1
         self._start(pod, run)
 
@@ -349,7 +359,7 @@ class Kubelet:
             run.reason, run.message = "ContainerCreating", ""
             self._admit(pod, run)
         elif run.reason == "CrashLoopBackOff" and behaviour.kind not in ("crash", "out_of_memory"):
-            self._timer(pod, run, 0, self._restart_counted)
+            self._timer(pod, run, 0, self._restart)
 
     def _terminate(self, pod: dict, run: Run) -> None:
         meta = pod["metadata"]

@@ -1,5 +1,6 @@
 """A pod's status, made of what the kubelet remembers of it."""
 
+import hashlib
 from typing import Any
 
 from tests.simulators.kubernetes import applying
@@ -58,7 +59,7 @@ def _container(pod: dict, run, container: dict, index: int) -> dict[str, Any]:
     found = {
         "name": container["name"],
         "image": image,
-        "imageID": f"{image.partition('@')[0]}@sha256:{abs(hash(image)):064x}" if run.started else "",
+        "imageID": f"{image.partition('@')[0]}@sha256:{_digest(image)}" if run.started else "",
         "ready": ready,
         "started": run.stage == "running",
         "restartCount": run.restarts if main else 0,
@@ -68,6 +69,11 @@ def _container(pod: dict, run, container: dict, index: int) -> dict[str, Any]:
     if running:
         found["containerID"] = f"containerd://{run.uid.replace('-', '')}{index:032x}"
     return found
+
+
+def _digest(image: str) -> str:
+    given = image.partition("@sha256:")[2]
+    return given or hashlib.sha256(image.encode()).hexdigest()
 
 
 def _conditions(pod: dict, run, unready: list[str], done: bool) -> list[dict[str, Any]]:

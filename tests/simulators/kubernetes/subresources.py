@@ -21,6 +21,8 @@ _DROPPED = {
     "accept-encoding",
     "upgrade",
 }
+# Headers of an answer that the server writes itself.
+_OWN = {"content-length", "transfer-encoding", "connection", "content-type", "date", "server"}
 
 
 class Subresources:
@@ -233,6 +235,8 @@ class Subresources:
     def forward(self, pod: dict, port: int, method: str, path: str, request) -> Answer:
         """To the pod as the API server's proxy does: no Authorization header; an unreachable pod is 503."""
         run = self.cluster.kubelet.runs.get(pod["metadata"]["uid"])
+        if not (pod.get("status") or {}).get("podIP"):
+            raise errors.bad_request("address not allowed")
         headers = {key: value for key, value in request.headers.items() if key not in _DROPPED}
         headers["x-forwarded-uri"] = request.path
         where = f"{run.ip if run else ''}:{port}"
@@ -274,20 +278,28 @@ class Subresources:
             target = path + (f"?{request.raw_query}" if request.raw_query else "")
             connection.request(method, target, body=request.body or None, headers={**headers, "Host": where})
             answer = connection.getresponse()
-            body = answer.read()
+            # What has no length is handed on as it comes: it may be a stream without an end.
+            stream = _chunks(connection, answer) if answer.length is None else None
+            body = b"" if stream else answer.read()
         except (OSError, http.client.HTTPException) as error:
+            connection.close()
             why = "connect: connection refused" if isinstance(error, ConnectionRefusedError) else str(error)
             raise errors.unavailable(f"error trying to reach service: dial tcp {where}: {why}") from None
-        finally:
+        if stream is None:
             connection.close()
-        kept = [
-            (name, value)
-            for name, value in answer.getheaders()
-            if name.lower()
-            not in ("content-length", "transfer-encoding", "connection", "content-type", "date", "server")
-        ]
+        kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in _OWN]
         kind = answer.getheader("Content-Type") or "application/octet-stream"
-        return Answer(answer.status, body=body, content_type=kind, headers=kept)
+        return Answer(answer.status, body=body, content_type=kind, headers=kept, stream=stream)
+
+
+def _chunks(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    try:
+        while chunk := answer.read1(64 * 1024):
+            yield chunk
+    except (OSError, http.client.HTTPException):
+        return
+    finally:
+        connection.close()
 
 
 def _line(line: tuple[datetime, str], stamped: bool) -> bytes:

@@ -213,7 +213,7 @@ class Writer:
     @staticmethod
     def _untyped(resource: Resource, namespace: str, name: str, why: str) -> str:
         return (
-            f"failed to create typed patch object ({namespace}/{name}; {resource.api_version}, "
+            f"failed to create typed patch object ({namespace}/{name}; {resource.group}/{resource.version}, "
             f"Kind={resource.kind}): {why}"
         )
 
