@@ -307,7 +307,7 @@ def _why_not(replica: Replica, readings: dict[str, Reading]) -> str:
 def _starting_problems(target: Target) -> list[str]:
     """What its cluster says of pods that do not come up."""
     pods = Replica.objects.filter(target=target, status=ReplicaStatus.STARTING, handle__problem__isnull=False)
-    return [f"{row.handle['pod']}: {row.handle['problem']['message']}" for row in pods.order_by("pk")[:1]]
+    return [row.handle["problem"]["message"].rstrip(".") for row in pods.order_by("pk")[:1]]
 
 
 def _recent_failures(target: Target) -> list[str]:
