@@ -31,6 +31,7 @@ ROLE_FOR: dict[str, Role] = {
     "target.destroy": ADMIN,
     "target.scale": OPERATOR,
     "target.restart": OPERATOR,
+    "target.rotate": OPERATOR,
     "target.rollback": OPERATOR,
     "collection.job.start": OPERATOR,
     "drift.read": VIEWER,

@@ -61,6 +61,9 @@ VECTORS = {
     "jwt_secret_key": env.text(
         "JWT_SECRET_KEY", doc="Key (HS256) of the JWTs the vector API accepts; without it only API keys are."
     ),
+    "jwt_secret_key_previous": env.text(
+        "JWT_SECRET_KEY_PREVIOUS", doc="A second key of JWTs that is accepted, while keys are changed."
+    ),
     "region": env.text("CLUSTER_REGION", doc="Region this replica runs in; shown at /health."),
     "cloud": env.text("CLOUD_PROVIDER", doc="Cloud this replica runs on; shown at /health."),
     "replica_dir": env.text("AINDUS_REPLICA_DIR", doc="Folder of one replica: its lock and replica.json."),

@@ -2,10 +2,12 @@
 
 from django.urls import path
 
-from costs.pages import budgets, estimates, overview, rates, recommendations
+from costs.pages import budgets, estimates, imports, overview, rates, recommendations
 
 urlpatterns = [
     path("", overview.overview, name="costs"),
+    path("imports/", imports.index, name="cost-imports"),
+    path("imports/<str:import_id>/", imports.cost_import, name="cost-import"),
     path("exchange-rates/", rates.index, name="cost-rates"),
     path("exchange-rates/<str:rate_id>/delete/", rates.delete, name="cost-rate-delete"),
     path("estimates/", estimates.calculator, name="cost-estimates"),

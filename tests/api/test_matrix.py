@@ -77,6 +77,7 @@ ROWS = {
     ("POST", "targets/{target.name}/rollback"): (OPERATE, {}),
     ("POST", "targets/{target.name}/scale"): (OPERATE, {"replicas": 1}),
     ("POST", "targets/{target.name}/restart"): (OPERATE, None),
+    ("POST", "targets/{target.name}/rotate"): (OPERATE, None),
     ("POST", "targets/{target.name}/collection-jobs"): (
         OPERATE,
         {"collection": "docs", "job": "index.build"},
@@ -105,6 +106,11 @@ ROWS = {
     ("GET", "targets/{target.name}/metrics"): (VIEW, None),
     ("GET", "targets/{target.name}/logs"): (VIEW, None),
     ("GET", "targets/{target.name}/manifests"): (VIEW, None),
+    ("GET", "costs/report"): (VIEW, None),
+    ("GET", "costs/comparison"): (VIEW, None),
+    ("GET", "costs/forecast"): (VIEW, None),
+    ("GET", "costs/anomalies"): (VIEW, None),
+    ("GET", "costs/records"): (VIEW, None),
     ("GET", "fleets"): (VIEW, None),
     ("POST", "fleets"): (OPERATE, {"name": "world"}),
     ("GET", "fleets/{fleet.name}"): (VIEW, None),
@@ -187,6 +193,11 @@ SHARED = {
     "costs/recommendations",
     "costs/unit-costs",
     "costs/imports",
+    "costs/report",
+    "costs/comparison",
+    "costs/forecast",
+    "costs/anomalies",
+    "costs/records",
 }
 ADDRESS_OF = {
     "project": "{project.name}",
