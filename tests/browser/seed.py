@@ -208,12 +208,15 @@ def _backups(target) -> dict:
 
 
 def _rollouts(target, second) -> dict:
-    """A rollout that works, one that rolls back by itself, and a restart that is seen running."""
+    """A canary that works, a rollout that rolls back by itself, and a restart that is seen running."""
     from deployments.services import rollout_start, target_scale
 
     good, operation = rollout_start(
         target=target,
         config={"env": {"AINDUS_LOG_LEVEL": "INFO"}, "workers": 1, "threads": 4},
+        strategy="canary",
+        steps=[{"weight": 25, "pause_seconds": 0}, {"weight": 50, "pause_seconds": 0}],
+        gates={"p95_ratio": 2, "recall": {"max_drop": 0.05}, "inconclusive": "go_on"},
         note="Four threads for the morning peak",
         requested_by="user:grace",
     )

@@ -13,6 +13,7 @@ from deployments.rollouts import rollout_abort, rollout_pause, rollout_promote, 
 from deployments.services import rollout_start, target_create
 from deployments.strategies import validated_strategy
 from tests.deployments.conftest import replica_processes
+from tests.deployments.mortal import Mortal
 from tests.deployments.test_operations import kill_replica
 from worker import engine
 from worker.models import Operation, Status
@@ -102,6 +103,27 @@ def test_a_canary_passes_its_steps(target, run, stand_in):
     with pytest.raises(ConflictError) as caught:
         rollout_abort(rollout=rollout, requested_by="test")
     assert caught.value.code == "rollout_finished"
+
+
+def test_killed_at_every_step(target, run, stand_in, tmp_path_factory):
+    """A good canary and one that is taken back; each step's worker dies before and after it."""
+    mortal = Mortal(tmp_path_factory.mktemp("kills"))
+    steps = [{"weight": 50, "pause_seconds": 0}, {"weight": 100, "pause_seconds": 0}]
+    good, operation = canary(target, steps=steps)
+    assert mortal.run(operation).status == Status.SUCCEEDED, operation.error
+    target.refresh_from_db()
+    assert target.release == good.release
+    assert [(r.status, r.release_id) for r in live(target)] == [("ready", good.release_id)] * 2
+    assert len(replica_processes(stand_in)) == 4
+    seen = Analysis.objects.filter(rollout=good).values_list("step", "verdict")
+    assert set(seen) == {(0, "passed"), (1, "passed")}
+    before = {replica.pk for replica in live(target)}
+    _, operation = canary(target, env={"STAND_IN": "exit"}, steps=steps)
+    operation = mortal.run(operation)
+    assert operation.error_code == "rolled_back", operation.error
+    assert {replica.pk for replica in live(target)} == before
+    assert len(replica_processes(stand_in)) == 4
+    assert len(mortal.kills) >= 12, mortal.kills
 
 
 def test_paused_resumed_aborted(target, run):

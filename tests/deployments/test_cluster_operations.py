@@ -1,14 +1,10 @@
 """Every operation on a target in a cluster, against the simulated API server; and with its worker killed."""
 
-import os
 import random
-import signal
-import time
 from collections import Counter, defaultdict
 from datetime import datetime
 
 import pytest
-from django.db import connections
 
 from controlplane.models import Project
 from deployments.accounts import account_create
@@ -22,11 +18,11 @@ from deployments.services import (
     target_scale,
     target_update,
 )
+from tests.deployments.mortal import Mortal
 from tests.simulators.kubernetes import Cluster
 from tests.simulators.kubernetes import behaviours as pods
-from worker import engine, signals
+from worker import engine
 from worker.models import Operation, Status
-from worker.services import operation_wake
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -215,71 +211,9 @@ def pod_uids(cluster, target, release):
     }
 
 
-class Mortal:
-    """Advances an operation in processes that die by SIGKILL, each at a moment where none died before.
-
-    A moment is before a step ran, after it ran and before its outcome was stored, or in the middle of its
-    requests to the cluster.
-    """
-
-    def __init__(self, folder, cluster):
-        self.folder, self.cluster = folder, cluster
-        self.kills = []
-
-    def run(self, operation, seconds=90.0):
-        deadline = time.monotonic() + seconds
-        while not Operation.objects.get(pk=operation.pk).is_finished:
-            assert time.monotonic() < deadline, list(
-                operation.events.order_by("-sequence").values_list("step", "outcome", "message")[:8]
-            )
-            self._one_life(operation)
-        operation.refresh_from_db()
-        return operation
-
-    def _one_life(self, operation) -> None:
-        connections.close_all()
-        seen = len(self.cluster.requests)
-        writes = 3 if self._first(f"{operation.kind} write") else None
-        child = os.fork()
-        if child == 0:
-            try:
-                signals.step_leased.connect(self._die_before, weak=False)
-                signals.step_ran.connect(self._die_after, weak=False)
-                engine.drain(operation.subject, seconds=20)
-            finally:
-                os._exit(0)
-        while not (ended := os.waitpid(child, os.WNOHANG))[0]:
-            if writes and self._writes(seen) >= writes:
-                writes = None
-                os.kill(child, signal.SIGKILL)
-            time.sleep(0.002)
-        if os.WIFSIGNALED(ended[1]):
-            self.kills.append(operation.kind)
-            # The engine would wait a second and more before it tries again.
-            operation_wake(subject=operation.subject)
-
-    def _writes(self, since) -> int:
-        return sum(one.method in ("PATCH", "POST", "DELETE") for one in self.cluster.requests[since:])
-
-    def _first(self, name) -> bool:
-        try:
-            (self.folder / name).touch(exist_ok=False)
-        except FileExistsError:
-            return False
-        return True
-
-    def _die_before(self, sender, kind, step, **_):
-        if self._first(f"{kind} {step} before"):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def _die_after(self, sender, kind, step, **_):
-        if self._first(f"{kind} {step} after"):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_killed_at_every_step(make, cluster, served, tmp_path):
     """Provision, canaries bad and good, rollback, scale, restart, destroy: nothing twice, nothing left."""
-    mortal = Mortal(tmp_path, cluster)
+    mortal = Mortal(tmp_path, lambda: cluster.requests)
     target, operation = make("three")
     assert mortal.run(operation).status == Status.SUCCEEDED, operation.error
     target.refresh_from_db()
