@@ -61,6 +61,9 @@ VECTORS = {
     "jwt_secret_key": env.text(
         "JWT_SECRET_KEY", doc="Key (HS256) of the JWTs the vector API accepts; without it only API keys are."
     ),
+    "jwt_secret_key_previous": env.text(
+        "JWT_SECRET_KEY_PREVIOUS", doc="A second key of JWTs that is accepted, while keys are changed."
+    ),
     "region": env.text("CLUSTER_REGION", doc="Region this replica runs in; shown at /health."),
     "cloud": env.text("CLOUD_PROVIDER", doc="Cloud this replica runs on; shown at /health."),
     "replica_dir": env.text("AINDUS_REPLICA_DIR", doc="Folder of one replica: its lock and replica.json."),
@@ -501,6 +504,24 @@ else:
         most=2**50,
         doc="Largest file of costs that is uploaded.",
     )
+    COST_HISTORY_MONTHS = env.integer(
+        "AINDUS_COST_HISTORY_MONTHS",
+        13,
+        least=2,
+        most=120,
+        doc="Billing months, the open one included, that a source of costs is read for.",
+    )
+    # Where Azure's storage accounts and its management API are reached.
+    COST_AZURE_BLOB_URL = env.text(
+        "AINDUS_AZURE_BLOB_URL",
+        "https://{account}.blob.core.windows.net",
+        doc="URL of Azure's storage accounts, where exports of costs are read.",
+    )
+    COST_AZURE_MANAGEMENT_URL = env.text(
+        "AINDUS_AZURE_MANAGEMENT_URL",
+        "https://management.azure.com",
+        doc="URL of Azure's management API, which costs are queried at.",
+    )
     # How often the gateway reads anew which replicas are ready.
     GATEWAY_REFRESH_SECONDS = 1
     # What beat sends, and how often in seconds. A message that waited longer than `expires` is dropped.
@@ -560,6 +581,11 @@ else:
             "task": "deployments.backups",
             "schedule": 15.0,
             "options": {"expires": 15, "queue": "maintenance"},
+        },
+        "sync_costs": {
+            "task": "costs.sync_sources",
+            "schedule": 300.0,
+            "options": {"expires": 300, "queue": "maintenance"},
         },
         "tidy_replicas": {
             "task": "deployments.tidy_replicas",

@@ -7,7 +7,6 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 from django.db import connection
 
-from costs.focus.columns import COSTS
 from costs.focus.judging import PERIOD
 from costs.records import load_name, quoted
 
@@ -23,6 +22,13 @@ def copy_rows(table: pa.Table, load_ids: dict[str, int]) -> None:
     for period in periods:
         part = table if len(periods) == 1 else table.filter(pc.equal(table.column(PERIOD), period))
         copy_to(load_name(load_ids[period]), part, load_ids[period])
+
+
+def copy_sums(sums: pa.Table, load_ids: dict[str, int]) -> None:
+    """Write the sums of a batch, from which its loads' roll-ups are made; in the caller's transaction."""
+    for period in periods_of(sums):
+        part = sums.filter(pc.equal(sums.column(PERIOD), period)).drop_columns([PERIOD])
+        copy_to("costs_partial", part, load_ids[period])
 
 
 def copy_to(name: str, table: pa.Table, load_id: int) -> None:
@@ -44,27 +50,6 @@ def as_csv(table: pa.Table):
             batch, buffer, arrow_csv.WriteOptions(include_header=False, quoting_style="needed")
         )
         yield buffer.getbuffer()
-
-
-def totals_of(load_ids: list[int]) -> list[dict]:
-    """What loads add up to by provider and currency: exact text of each cost, from their own tables."""
-    if not load_ids:
-        return []
-    union = " UNION ALL ".join(
-        f'SELECT "ProviderName", "BillingCurrency", {quoted(COSTS)}, 1 AS records FROM {load_name(one)}'
-        for one in load_ids
-    )
-    sums = ", ".join(f'sum("{name}")::text' for name in COSTS)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f'SELECT "ProviderName", "BillingCurrency", count(*), {sums} FROM ({union}) AS all_rows'
-            " GROUP BY 1, 2 ORDER BY 1, 2"
-        )
-        rows = cursor.fetchall()
-    return [
-        {"provider": provider, "currency": currency, "rows": count} | dict(zip(COSTS, costs, strict=True))
-        for provider, currency, count, *costs in rows
-    ]
 
 
 def counts_of(table: pa.Table) -> dict[str, int]:

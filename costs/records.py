@@ -6,8 +6,9 @@ so that a load is a table of its own: it is written apart, becomes visible by be
 replaces leaves by being detached, both in one transaction.
 
 Roll-ups are sums per load of what records have in common (DIMENSIONS): `costs_daily` by day of the charge,
-`costs_monthly` by month, `costs_tag` by day and tag. Rows of loads that are not live lie there too: whoever
-reads gives the ids of live loads (`live_loads`).
+`costs_monthly` by month, `costs_tag` by day and tag; the two brief ones by BRIEF alone. Rows of loads that
+are not live lie there too: whoever reads gives the ids of live loads (`live_loads`). `costs_partial` has the
+sums of an import's batches until its roll-ups are made.
 """
 
 from datetime import date
@@ -22,7 +23,10 @@ DIMENSIONS = (
 )
 # What a record's cost was for here; an empty text where that is not known.
 ATTRIBUTION = ("target", "collection", "namespace")
-ROLLUPS = ("costs_daily", "costs_monthly", "costs_tag")
+BRIEF = (
+    *("ProviderName", "ServiceCategory", "ServiceName", "ChargeCategory", "ChargeClass", "BillingCurrency"),
+)
+ROLLUPS = ("costs_daily", "costs_monthly", "costs_brief_daily", "costs_brief_monthly", "costs_tag")
 
 
 def quoted(names) -> str:
@@ -78,7 +82,7 @@ def load_drop(load_id: int) -> None:
     """Delete what lies in the tables of a load that is not live."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {load_name(load_id)}")
-        for name in ROLLUPS:
+        for name in (*ROLLUPS, "costs_partial"):
             cursor.execute(f"DELETE FROM {name} WHERE load_id = %s", [load_id])
 
 

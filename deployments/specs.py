@@ -40,6 +40,7 @@ RESERVED_ENV = frozenset(
         "DATABASE_URL",
         "REDIS_URL",
         "JWT_SECRET_KEY",
+        "JWT_SECRET_KEY_PREVIOUS",
         "CLUSTER_REGION",
         "CLOUD_PROVIDER",
         "AINDUS_ROLE",

@@ -78,7 +78,11 @@ def jwt_verify(token: str, key: str, now: float | None = None) -> tuple[Principa
         raise UnauthenticatedError("This is no JWT.", code="invalid_token") from None
     if algorithm != "HS256":
         raise UnauthenticatedError("The JWT must be signed with HS256.", code="invalid_token")
-    if not key or not hmac.compare_digest(hmac.digest(key.encode(), signed.encode(), "sha256"), given):
+    keys = (key, settings.VECTORS.get("jwt_secret_key_previous", ""))
+    if not any(
+        one and hmac.compare_digest(hmac.digest(one.encode(), signed.encode(), "sha256"), given)
+        for one in keys
+    ):
         raise UnauthenticatedError("The JWT's signature is not of this target's key.", code="invalid_token")
     try:
         claims = _claims.decode(_decoded(body))

@@ -32,6 +32,7 @@ STATES = {
     "building": ("working", "spinner"),
     "destroying": ("working", "spinner"),
     "waiting": ("working", "hourglass"),
+    "receiving": ("working", "spinner"),
     "queued": ("unknown", "clock"),
     "passed": ("ok", "check"),
     "inconclusive": ("unknown", "question"),

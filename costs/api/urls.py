@@ -2,9 +2,18 @@
 
 from django.urls import path
 
-from costs.api import budgets, estimates, imports, rates, recommendations
+from costs.api import budgets, estimates, imports, rates, recommendations, reports, sources
 
 urlpatterns = [
+    path("costs/report", reports.ReportView.as_view()),
+    path("costs/comparison", reports.ComparisonView.as_view()),
+    path("costs/forecast", reports.ForecastView.as_view()),
+    path("costs/anomalies", reports.AnomaliesView.as_view()),
+    path("costs/records", reports.FocusExportView.as_view()),
+    path("costs/sources", sources.CostSourcesView.as_view()),
+    path("costs/sources/<str:cost_source>", sources.CostSourceView.as_view()),
+    path("costs/sources/<str:cost_source>/sync", sources.CostSourceSyncView.as_view()),
+    path("costs/sources/<str:cost_source>/months", sources.CostSourceMonthsView.as_view()),
     path("costs/imports", imports.CostImportsView.as_view()),
     path("costs/imports/<str:cost_import>", imports.CostImportView.as_view()),
     path("costs/exchange-rates", rates.ExchangeRatesView.as_view()),

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -170,9 +171,9 @@ def _times(array: pa.Array, name: str, wrong) -> pa.Array:
     texts: list[str | None] = []
     broken: dict[int, str] = {}
     for place, value in enumerate(coded.dictionary.to_pylist()):
-        at = _time(value)
-        texts.append(at.strftime("%Y-%m-%d %H:%M:%S.%f+00").replace(".000000", "") if at else None)
-        if at is None:
+        text = _time_text(value)
+        texts.append(text)
+        if text is None:
             broken[place] = str(value)
     if broken:
         places = pc.is_in(coded.indices, value_set=pa.array(list(broken), coded.indices.type))
@@ -180,6 +181,13 @@ def _times(array: pa.Array, name: str, wrong) -> pa.Array:
         values = pa.array(coded.dictionary.cast(pa.string())).take(coded.indices)
         wrong(rows, name, "'{}' is not a time, such as 2026-11-01T00:00:00Z", values)
     return pa.array(texts, pa.string()).take(coded.indices)
+
+
+@lru_cache(maxsize=20_000)
+def _time_text(value) -> str | None:
+    """A time as PostgreSQL reads it, in UTC; None for what is no time."""
+    at = _time(value)
+    return at and at.isoformat(" ")
 
 
 def _time(value) -> datetime | None:

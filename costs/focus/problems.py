@@ -24,7 +24,9 @@ class Problem:
 
 
 class UnreadableFileError(Exception):
-    """The file as a whole cannot be read; the message says why."""
+    """The file as a whole cannot be read; the message says why. `number` is its place among several."""
+
+    number = 0
 
 
 @dataclass

@@ -14,7 +14,8 @@ from django.utils import timezone
 from controlplane.errors import ConflictError
 from costs import records, rollups
 from costs.focus.problems import Problems, UnreadableFileError
-from costs.models import CostFilePart, CostImport, CostLoad, ImportStatus, OnError
+from costs.models import CostFile, CostFilePart, CostImport, CostLoad, CostSource, ImportStatus, OnError
+from costs.records import DIMENSIONS
 from worker.handlers import OperationHandler, operation
 from worker.outcomes import Cancelled, Done, Fail, Next, Outcome, Wait
 
@@ -47,21 +48,17 @@ class ImportCosts(OperationHandler):
     def load(self) -> Outcome:
         if "file" not in self.state:
             self._begin()
-        until = time.monotonic() + STEP_SECONDS
         files = list(self.cost_import.files.order_by("pk"))
-        while self.state["file"] < len(files):
-            file = files[self.state["file"]]
-            try:
-                share = self._load_some(file, until)
-            except UnreadableFileError as error:
-                return Fail(
-                    f"{file.name}: {error}",
-                    code="unreadable_file",
-                    remedy="Mend the file, or export it again, and send it anew. Nothing was imported.",
-                )
-            if share < 1:
-                return Wait(0, percent=min(99, int(100 * (self.state["file"] + share) / len(files))))
-            self.state |= {"file": self.state["file"] + 1, "place": {}}
+        try:
+            finished = self._load_some(files, time.monotonic() + STEP_SECONDS)
+        except UnreadableFileError as error:
+            return Fail(
+                f"{files[error.number].name}: {error}",
+                code="unreadable_file",
+                remedy="Mend the file, or export it again, and send it anew. Nothing was imported.",
+            )
+        if not finished:
+            return Wait(0, percent=self.operation.percent)
         problems = self.state["problems"]
         if problems["rows"] and self.cost_import.on_error == OnError.FAIL:
             first = problems["first"][0]
@@ -75,20 +72,21 @@ class ImportCosts(OperationHandler):
         return Next(self.roll_up, f"{self.cost_import.rows:,} rows read")
 
     def roll_up(self) -> Outcome:
-        done = self.state.setdefault("rolled_up", [])
-        for load in self._loads():
-            if load.pk not in done:
-                rollups.roll_up(load)
-                done.append(load.pk)
-                return Wait(0, percent=min(99, int(100 * len(done) / max(1, len(self.state["loads"])))))
+        rollups.roll_up_all(self._loads())
         return Next(self.publish, "Sums made")
 
     def publish(self) -> Outcome:
-        from costs.loading import totals_of
-
         loads = self._loads()
-        totals = totals_of([load.pk for load in loads])
+        totals = rollups.totals_of([load.pk for load in loads])
         periods, old_loads = [], []
+        expected = self.cost_import.about.get("month")
+        strange = sorted({f"{load.billing_period:%Y-%m}" for load in loads} - {expected}) if expected else []
+        if strange:
+            return Fail(
+                f"What the source gave of {expected} holds charges billed in {', '.join(strange)}.",
+                code="other_months",
+                remedy="Check prefix and layout of the export: each month is in a folder of its own.",
+            )
         with self.atomic():
             for load in loads:
                 old = CostLoad.objects.filter(
@@ -108,6 +106,8 @@ class ImportCosts(OperationHandler):
                     }
                 )
             self._update(periods=periods, totals=totals)
+            if expected:
+                self._note_read(expected)
             # With the change in one transaction: what was published is not published again.
             self.remember(old_loads=old_loads, loads={}, published=True)
         return Next(self.tidy, f"{len(periods)} billing months replaced")
@@ -140,6 +140,18 @@ class ImportCosts(OperationHandler):
     def failed(self, failure):
         self._drop_loads()
         self._update(status=ImportStatus.FAILED, finished_at=timezone.now(), error=failure.error)
+        if self.cost_import.about:
+            CostSource.objects.filter(pk=self.cost_import.source_id).update(last_error=failure.error)
+
+    def _note_read(self, month: str) -> None:
+        """Remember on the source what of it is live now, and what the provider says it adds up to."""
+        about = self.cost_import.about
+        source = CostSource.objects.select_for_update(no_key=True).get(pk=self.cost_import.source_id)
+        source.fingerprints[month] = about.get("version")
+        if about.get("totals") is not None:
+            source.provider_totals[month] = about["totals"]
+        source.last_success_at, source.last_error = timezone.now(), ""
+        source.save(update_fields=["fingerprints", "provider_totals", "last_success_at", "last_error"])
 
     def _begin(self) -> None:
         """What an earlier operation of this import left is taken away."""
@@ -150,26 +162,28 @@ class ImportCosts(OperationHandler):
             self._update(status=ImportStatus.RUNNING, rows=0, rejected=0, problems=[], periods=[], totals=[])
             self.remember(file=0, place={}, loads={}, problems={"rows": 0, "first": []})
 
-    def _load_some(self, file, until: float) -> float:
-        """Read on until the time is up; how much of the file (0 to 1) has been read."""
-        from costs.files import StoredFile
-        from costs.focus.judging import Mapping, judge
-        from costs.focus.reading import batches
+    def _load_some(self, files: list[CostFile], until: float) -> bool:
+        """Read on until the time is up; whether all files have been read."""
+        from costs.files import commit_lazily
+        from costs.focus.ahead import judged_ahead
 
-        for batch in batches(StoredFile(file), file.format, file.bytes, self.state["place"]):
-            judged = judge(batch.table, Mapping(batch.table.column_names), batch.line_of)
-            problems = Problems(**self.state["problems"])
-            problems.add(file.name, sorted(batch.problems + judged.problems, key=lambda one: one.line))
-            self.state["problems"] = {"rows": problems.rows, "first": problems.first}
-            self.state["place"] = batch.place
-            with transaction.atomic():
-                self._store(judged.table)
-                self.remember(**self.state)
-            if time.monotonic() > until:
-                return min(batch.share, 0.999)
-        return 1.0
+        with judged_ahead(files, self.state["file"], self.state["place"], DIMENSIONS) as found:
+            for number, batch, judged, sums in found:
+                problems = Problems(**self.state["problems"])
+                told = sorted(batch.problems + judged.problems, key=lambda one: one.line)
+                problems.add(files[number].name, told)
+                self.state["problems"] = {"rows": problems.rows, "first": problems.first}
+                self.state |= {"file": number, "place": batch.place}
+                self.operation.percent = min(99, int(100 * (number + batch.share) / len(files)))
+                with transaction.atomic():
+                    commit_lazily()
+                    self._store(judged.table, sums)
+                    self.remember(**self.state)
+                if time.monotonic() > until:
+                    return False
+        return True
 
-    def _store(self, table) -> None:
+    def _store(self, table, sums) -> None:
         from costs import loading
 
         problems = self.state["problems"]
@@ -186,6 +200,7 @@ class ImportCosts(OperationHandler):
                     records.load_table_create(load)
                     loads[period] = load.pk
             loading.copy_rows(table, loads)
+            loading.copy_sums(sums, loads)
             for period, count in loading.counts_of(table).items():
                 CostLoad.objects.filter(pk=loads[period]).update(rows=F("rows") + count)
         self._update(rows=rows, rejected=problems["rows"], problems=problems["first"])

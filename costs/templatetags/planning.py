@@ -32,6 +32,13 @@ def in_currency(amount, currency: str) -> str:
 
 
 @register.filter
+def change_size(change) -> str:
+    """A change, as a share of 1, without its sign: 12.3 %."""
+    size = abs(float(change)) * 100
+    return f"{size:,.0f} %" if size >= 100 else f"{size:.1f} %"
+
+
+@register.filter
 def unit_words(unit: str) -> str:
     """What a price is for: `gib_month` as `a GiB and month`."""
     from costs.models_planning import Unit

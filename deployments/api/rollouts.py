@@ -5,6 +5,7 @@ from controlplane.errors import InvalidError, NotFoundError
 from deployments import rollouts, selectors, services
 from deployments.api import serializers as shapes
 from deployments.models import Analysis
+from deployments.rotating import target_rotate
 from worker.api.answers import accepted
 from worker.api.serializers import OperationOut
 
@@ -181,6 +182,16 @@ class ScaleView(ApiView):
         return accepted(
             self, services.target_scale(target=found, requested_by=self.actor.name, **self.values)
         )
+
+
+class RotateView(ApiView):
+    tag = "Targets"
+    routes = {"POST": Route("target.rotate", "Rotate a target's secrets", {202: OperationOut})}
+
+    def post(self, request, target):
+        """A new key for JWTs; both are accepted until nobody signs with the old one. No request fails."""
+        found = selectors.target_find(self.project, target)
+        return accepted(self, target_rotate(target=found, requested_by=self.actor.name))
 
 
 class RestartView(ApiView):

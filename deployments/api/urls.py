@@ -36,6 +36,7 @@ urlpatterns = [
     path("rollouts/<str:rollout>/resume", rollouts.RolloutResumeView.as_view()),
     path("targets/<str:target>/rollback", rollouts.RollbackView.as_view()),
     path("targets/<str:target>/scale", rollouts.ScaleView.as_view()),
+    path("targets/<str:target>/rotate", rollouts.RotateView.as_view()),
     path("targets/<str:target>/restart", rollouts.RestartView.as_view()),
     path("targets/<str:target>/collection-jobs", collection_jobs.CollectionJobsView.as_view()),
     path("targets/<str:target>/drift", drift.TargetDriftView.as_view()),

@@ -11,6 +11,7 @@ from deployments.operations import (
     restore,
     revert_drift,
     rollout,
+    rotate,
     scale,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "restore",
     "revert_drift",
     "rollout",
+    "rotate",
     "scale",
 ]

@@ -40,7 +40,10 @@ class TargetOperation(OperationHandler):
     def secrets(self) -> Secret:
         """What a replica is given: the provider's values as they are valid now, and the target's own key."""
         known = dict(self.target.secrets) | dict(self.provider.prepare(self.spec).values)
-        return Secret({name: known[name] for name in ("database_url", "jwt_secret")})
+        given = {name: known[name] for name in ("database_url", "jwt_secret")}
+        if known.get("jwt_secret_previous"):
+            given["jwt_secret_previous"] = known["jwt_secret_previous"]
+        return Secret(given)
 
     @cached_property
     def is_cluster(self) -> bool:

@@ -13,6 +13,7 @@ from deployments.pages.strategy_form import FIELDS as STRATEGY_FIELDS
 from deployments.pages.strategy_form import strategy_asked, strategy_context
 from deployments.pages.targets import tab_context, target_or_404
 from deployments.providers.base import provider_for
+from deployments.rotating import target_rotate
 
 
 def dialog(request, template: str, context: dict, *, status: int = 200):
@@ -112,6 +113,18 @@ def restart(request, name):
         "_restart.html",
         context,
         lambda: services.target_restart(target=found, requested_by=actor(request)),
+    )
+
+
+@page("target.rotate")
+def rotate(request, name):
+    found = target_or_404(request, name)
+    context = tab_context(request, found, "overview")
+    return _run(
+        request,
+        "_rotate.html",
+        context,
+        lambda: target_rotate(target=found, requested_by=actor(request)),
     )
 
 

@@ -18,10 +18,17 @@ from deployments.providers.base import offered_names, provider_for
 OWN_FIELDS = ("name", "provider", "account", "region", "role")
 
 
+def _first(request, names: list[str]) -> str:
+    """The provider that is offered first: one that can be used now."""
+    held = set(selectors.accounts(request.project).values_list("provider", flat=True))
+    usable = [name for name in names if name in held or not provider_for(name).credentials_schema]
+    return (usable or names or [""])[0]
+
+
 def _form(request, data, errors: dict | None = None) -> dict:
     """The form's context for what was given so far; the provider's schema makes the rest of it."""
     names = offered_names()
-    chosen = data.get("provider") if data.get("provider") in names else names[0] if names else ""
+    chosen = data.get("provider") if data.get("provider") in names else _first(request, names)
     provider = provider_for(chosen) if chosen else None
     schema = provider.spec_schema if provider else {}
     presets = dict(provider.presets) if provider else {}

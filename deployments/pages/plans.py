@@ -51,7 +51,7 @@ def shown_changes(changes: list[dict]) -> list[dict]:
             pair = value if isinstance(value, list) and len(value) == 2 else [None, value]
             lines.append({"name": name, "before": pair[0], "after": pair[1]})
         told = {"long": len(lines) > LINES_OPEN, "kind_shown": kind_shown(change["kind"])}
-        told["short"] = len(lines) <= LINES_SHORT
+        told["short"] = len(lines) <= LINES_SHORT and not change["kind"][:1].isupper()
         shown.append({**change, **told, "word": word, "icon": icon, "tone": tone, "lines": lines})
     return shown
 

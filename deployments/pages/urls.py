@@ -114,6 +114,7 @@ urlpatterns = [
     path("targets/<str:name>/roll-out/", actions.roll_out, name="roll-out"),
     path("targets/<str:name>/roll-back/", actions.roll_back, name="roll-back"),
     path("targets/<str:name>/scale/", actions.scale, name="scale"),
+    path("targets/<str:name>/rotate/", actions.rotate, name="rotate"),
     path("targets/<str:name>/restart/", actions.restart, name="restart"),
     path("targets/<str:name>/destroy/", actions.destroy, name="destroy"),
     path("targets/<str:name>/backups/", backups.index, name="target-backups"),

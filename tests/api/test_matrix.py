@@ -77,6 +77,7 @@ ROWS = {
     ("POST", "targets/{target.name}/rollback"): (OPERATE, {}),
     ("POST", "targets/{target.name}/scale"): (OPERATE, {"replicas": 1}),
     ("POST", "targets/{target.name}/restart"): (OPERATE, None),
+    ("POST", "targets/{target.name}/rotate"): (OPERATE, None),
     ("POST", "targets/{target.name}/collection-jobs"): (
         OPERATE,
         {"collection": "docs", "job": "index.build"},
@@ -105,6 +106,11 @@ ROWS = {
     ("GET", "targets/{target.name}/metrics"): (VIEW, None),
     ("GET", "targets/{target.name}/logs"): (VIEW, None),
     ("GET", "targets/{target.name}/manifests"): (VIEW, None),
+    ("GET", "costs/report"): (VIEW, None),
+    ("GET", "costs/comparison"): (VIEW, None),
+    ("GET", "costs/forecast"): (VIEW, None),
+    ("GET", "costs/anomalies"): (VIEW, None),
+    ("GET", "costs/records"): (VIEW, None),
     ("GET", "fleets"): (VIEW, None),
     ("POST", "fleets"): (OPERATE, {"name": "world"}),
     ("GET", "fleets/{fleet.name}"): (VIEW, None),
@@ -116,6 +122,13 @@ ROWS = {
     ("POST", "fleet-rollouts/{fleet_rollout.pk}/abort"): (OPERATE, None),
     ("POST", "fleet-rollouts/{fleet_rollout.pk}/pause"): (OPERATE, None),
     ("POST", "fleet-rollouts/{fleet_rollout.pk}/resume"): (OPERATE, None),
+    ("GET", "costs/sources"): (VIEW, None),
+    ("POST", "costs/sources"): (ADMIN, {"name": "cur", "kind": "s3", "config": {"bucket": "bill"}}),
+    ("GET", "costs/sources/{cost_source}"): (VIEW, None),
+    ("PATCH", "costs/sources/{cost_source}"): (ADMIN, {"enabled": False}),
+    ("DELETE", "costs/sources/{cost_source}"): (ADMIN, None),
+    ("POST", "costs/sources/{cost_source}/sync"): (OPERATE, None),
+    ("GET", "costs/sources/{cost_source}/months"): (VIEW, None),
     ("GET", "costs/imports"): (VIEW, None),
     ("POST", "costs/imports"): (OPERATE, None),
     ("GET", "costs/imports/{cost_import}"): (VIEW, None),
@@ -187,6 +200,12 @@ SHARED = {
     "costs/recommendations",
     "costs/unit-costs",
     "costs/imports",
+    "costs/sources",
+    "costs/report",
+    "costs/comparison",
+    "costs/forecast",
+    "costs/anomalies",
+    "costs/records",
 }
 ADDRESS_OF = {
     "project": "{project.name}",
@@ -212,6 +231,7 @@ ADDRESS_OF = {
     "channel": "{channel}",
     "recommendation": "{recommendation}",
     "cost_import": "{cost_import}",
+    "cost_source": "{cost_source}",
 }
 
 
@@ -264,6 +284,7 @@ def filled(address, world, user):
     world_values = {**vars(world), "member": user.username, "api_key": key.pk, "rate": rate.pk}
     world_values |= {name: row.pk for name, row in planned.items()}
     source = world.project.cost_sources.create(name="bill", kind="upload", created_by="test")
+    world_values["cost_source"] = source.pk
     world_values["cost_import"] = source.imports.create(created_by="test").pk
     account = project.accounts.create(name="spare", provider="kubernetes", created_by="x")
     world_values["account"] = account.pk

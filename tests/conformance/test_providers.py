@@ -58,11 +58,7 @@ def credentials(provider, request):
 @pytest.fixture
 def target(provider, credentials):
     """A target of the provider with every default, and the secrets it wants kept."""
-    given = (
-        {"namespace": f"t{secrets.token_hex(4)}", "database": {"mode": "external"}}
-        if provider.name == "kubernetes"
-        else {}
-    )
+    given = {"namespace": f"t{secrets.token_hex(4)}"} if provider.name == "kubernetes" else {}
     spec = specs.validated_spec(provider, given)
     bare = TargetSpec(ids.new("tgt"), "one", provider.regions[0], spec, credentials=credentials)
     return with_secrets(bare, provider.prepare(bare))

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def cluster():
-    with Cluster(crds=("gateway", "metrics")) as cluster:
+    with Cluster(crds=("gateway", "keda", "metrics", "prometheus")) as cluster:
         yield cluster
 
 
@@ -139,3 +140,33 @@ def test_kubectl_works_with_the_cluster(cluster, kubectl, minor):
     assert "deleted" in kubectl("delete", "deployment/api", "--timeout=20s")
     cluster.wait(lambda: not cluster.objects("Pod"))
     assert "No resources found" in kubectl("get", "pods")
+
+
+def test_the_control_plane_itself_is_deployed(cluster, kubectl, minor):
+    if minor < MODERN:
+        pytest.skip("this kubectl's kustomize knows no components")
+    namespace = "aindusdb"
+    overlay = Path(__file__).parents[2] / "docker" / "kubernetes" / "overlays" / "production"
+    cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "aindusdb-control-plane"}}
+    cluster.create(secret, namespace)
+    told = kubectl("apply", "--server-side", "-k", str(overlay))
+    # Its namespace asks for the restricted standard, and warns of what does not keep it.
+    assert "deployment.apps/web serverside-applied" in told and "Warning" not in told
+    labels = cluster.object("Namespace", namespace)["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+    def available():
+        found = cluster.objects("Deployment", namespace)
+        return found and all(
+            (d.get("status") or {}).get("availableReplicas") == d["spec"]["replicas"] for d in found
+        )
+
+    cluster.wait(available)
+    cluster.wait(lambda: cluster.objects("Job", namespace)[0].get("status", {}).get("succeeded") == 1)
+    assert kubectl("diff", "--server-side", "-k", str(overlay)) == ""
+    assert [
+        e["message"]
+        for e in cluster.events
+        if e["type"] == "Warning" and e["metadata"]["namespace"] == namespace
+    ] == []

@@ -22,6 +22,7 @@
   const units = {
     rate: (value) => group(value, value < 10 ? 2 : value < 100 ? 1 : 0) + "/s",
     ms: (value) => (value >= 1000 ? group(value / 1000, 2) + " s" : group(value, value < 10 ? 1 : 0) + " ms"),
+    money: (value) => (value >= 1e6 ? group(value / 1e6, 2) + " M" : value >= 1e4 ? group(value / 1e3, 1) + " k" : group(value, value < 10 ? 2 : 0)),
     count: (value) => (value >= 1e6 ? group(value / 1e6, 2) + " M" : value >= 1e4 ? group(value / 1e3, 1) + " k" : group(value, 0)),
     bytes: (value) => {
       const names = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -76,6 +77,21 @@
     return text;
   }
 
+  /* Each series on top of those before it: [[bottoms, tops]]; what is not known adds nothing. */
+  function stacked(series) {
+    const under = series[0].values.map(() => 0);
+    return series.map((one) => {
+      const bottoms = under.slice();
+      one.values.forEach((value, place) => { under[place] += Math.max(0, value || 0); });
+      return [bottoms, under.slice()];
+    });
+  }
+  function band(bottoms, tops, x, y) {
+    const there = tops.map((top, place) => x(place).toFixed(1) + " " + y(top).toFixed(1));
+    const back = bottoms.map((bottom, place) => x(place).toFixed(1) + " " + y(bottom).toFixed(1)).reverse();
+    return "M" + there.concat(back).join("L") + "Z";
+  }
+
   function drawOne(chart, holder) {
     const box = html("figure", "chart", undefined, holder);
     const head = html("figcaption", "chart-head", undefined, box);
@@ -86,17 +102,19 @@
       html("div", "chart-empty", "Nothing measured in this time", box);
       return;
     }
-    const format = units[chart.unit];
+    const format = chart.unit === "money" ? (value) => units.money(value) + " " + chart.currency : units[chart.unit];
+    const bands = chart.stacked ? stacked(chart.series) : null;
     const width = Math.max(200, box.clientWidth - 32);
     const count = data.times.length, span = data.times[count - 1] - data.times[0] || 1;
-    const ticks = ticksOf(Math.max(...known) || 1, chart.unit);
+    const highest = bands ? Math.max(...bands[bands.length - 1][1]) : Math.max(...known);
+    const ticks = ticksOf(highest || 1, chart.unit);
     const top = ticks[ticks.length - 1];
     const x = (place) => LEFT + (place / Math.max(1, count - 1)) * (width - LEFT - RIGHT);
     const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - TOP - BOTTOM);
     const svg = make("svg", { class: "plot", viewBox: "0 0 " + width + " " + HEIGHT, role: "img", tabindex: 0 }, box);
     for (const value of ticks) {
       make("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }, svg);
-      make("text", { class: "tick", x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, svg).textContent = format(value);
+      make("text", { class: "tick", x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, svg).textContent = bands ? units.money(value) : format(value);
     }
     const marks = width < 420 ? 3 : 5;
     for (let one = 0; one < marks; one += 1) {
@@ -115,10 +133,12 @@
     }
     const lines = chart.series.map((one, index) => {
       const swatch = "swatch-" + ((index % 5) + 1);
-      if (chart.series.length === 1) make("path", { class: "area " + swatch, d: area(one.values, x, y) }, svg);
-      make("path", { class: "line " + swatch, d: path(one.values, x, y) }, svg);
-      const last = one.values.filter((value) => value !== null).pop();
-      return { name: one.name, values: one.values, swatch, last };
+      if (bands) make("path", { class: "band " + swatch, d: band(...bands[index], x, y) }, svg);
+      else if (chart.series.length === 1) make("path", { class: "area " + swatch, d: area(one.values, x, y) }, svg);
+      make("path", { class: "line " + swatch, d: path(bands ? bands[index][1] : one.values, x, y) }, svg);
+      // Of a stack the legend tells the whole span, of lines what is now.
+      const last = bands ? one.values.reduce((sum, value) => sum + (value || 0), 0) : one.values.filter((value) => value !== null).pop();
+      return { name: one.name, values: one.values, heights: bands ? bands[index][1] : one.values, swatch, last };
     });
     now.textContent = lines.length === 1 && lines[0].last !== undefined ? format(lines[0].last) : "";
     svg.setAttribute("aria-label", chart.title + ": " + lines.map((one) => one.name + " " + (one.last === undefined ? "not measured" : format(one.last))).join(", "));
@@ -147,7 +167,7 @@
         lines.forEach((one, index) => {
           const value = one.values[place];
           dots[index].setAttribute("visibility", value === null ? "hidden" : "visible");
-          if (value !== null) { dots[index].setAttribute("cx", x(place)); dots[index].setAttribute("cy", y(value)); }
+          if (value !== null) { dots[index].setAttribute("cx", x(place)); dots[index].setAttribute("cy", y(one.heights[place])); }
         });
         return svg.getBoundingClientRect().left + (x(place) / width) * svg.getBoundingClientRect().width;
       },
@@ -163,6 +183,7 @@
         make("circle", { class: one.swatch, cx: 5, cy: 5, r: 4 }, mark);
         row.append(one.name + " " + (one.values[place] === null ? "not measured" : format(one.values[place])));
       }
+      if (bands && lines.length > 1) html("div", "", "Together " + format(bands[bands.length - 1][1][place]), tip);
       tip.hidden = false;
       const left = plot.show(place), rect = svg.getBoundingClientRect();
       const over = left + 12 + tip.offsetWidth > innerWidth;

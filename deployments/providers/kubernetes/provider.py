@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from django.conf import settings
 
-from deployments.errors import Invalid, ProviderError
+from deployments.errors import Invalid, ProviderError, QuotaExceeded
 from deployments.providers.base import (
     SUCCEEDED,
     AcceptedCredentials,
@@ -143,10 +143,17 @@ class KubernetesProvider:
             manifests = infrastructure(place)
             problems += preflight(client, place, manifests)
             if not any(one.severity == "error" for one in problems):
-                problems += applier.compare(manifests)[1]
+                problems += self._conflicts(applier, manifests)
         except ProviderError as error:
             problems.append(Problem("account", str(error), error.remedy, code=error.code))
         return problems
+
+    @staticmethod
+    def _conflicts(applier: Applier, manifests) -> list[Problem]:
+        try:
+            return applier.compare(manifests)[1]
+        except (Invalid, QuotaExceeded) as error:
+            return [Problem("spec", str(error), error.remedy, code=error.code)]
 
     def plan(self, target: TargetSpec, current: TargetSpec | None) -> PlanResult:
         """What differs at the cluster from what the spec asks for, by its own dry run."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from deployments.errors import NotFound, ProviderError
 from deployments.providers.base import Problem
-from deployments.runtimes.kubernetes.capacity import capacity_problems
+from deployments.runtimes.kubernetes.capacity import capacity_problems, quantity
 from deployments.runtimes.kubernetes.client import ClusterClient
 from deployments.runtimes.kubernetes.kinds import Kind, kind_named, kind_of
 from deployments.runtimes.kubernetes.manifests import postgres
@@ -81,6 +81,7 @@ def preflight(
             lambda: _namespace_problems(client, place),
             lambda: _storage_problems(client, place),
             lambda: _capability_problems(place, found),
+            lambda: _database_problems(client, place),
             lambda: capacity_problems(client, place),
         )
         with ThreadPoolExecutor(max_workers=len(checks)) as pool:
@@ -237,6 +238,39 @@ def _storage_problems(client: ClusterClient, place: Place) -> list[Problem]:
         return []
     message = "The cluster has no default storage class for the database's volume."
     return [Problem("spec.storage_class", message, f"Name one. {known}", code="storage_class_missing")]
+
+
+def _database_problems(client: ClusterClient, place: Place) -> list[Problem]:
+    """What of a database that is there cannot be changed: its major version, the size of its volume."""
+    live = client.get(kind_named("StatefulSet"), postgres.POSTGRES, place.namespace)
+    labels = (live or {}).get("metadata", {}).get("labels") or {}
+    if live is None or not postgres.in_cluster(place) or not labels.items() >= place.owner_label().items():
+        return []
+    problems = []
+    part = place.part("database")
+    standing, wanted = labels.get(postgres.MAJOR_LABEL, ""), part.get("version") or "17"
+    if standing and standing != wanted:
+        problems.append(
+            Problem(
+                "spec.database.version",
+                f"The database is of PostgreSQL {standing}; {wanted} cannot read its files.",
+                f"Keep {standing}. For {wanted}, back the target up and restore it into a new one.",
+                code="version_fixed",
+            )
+        )
+    claim = live["spec"]["volumeClaimTemplates"][0]["spec"]
+    size, asked = claim["resources"]["requests"]["storage"], postgres.storage(place)["size"]
+    if quantity(size) != quantity(asked):
+        problems.append(
+            Problem(
+                "spec.database.storage",
+                f"The database's volume was made with {size}; a StatefulSet cannot change it to {asked}.",
+                f"Keep {size} here. Where the storage class allows it, the claim itself can be made larger: "
+                f"kubectl --namespace {place.namespace} edit pvc data-{postgres.POSTGRES}-0.",
+                code="storage_fixed",
+            )
+        )
+    return problems
 
 
 def _capability_problems(place: Place, found: Mapping[str, Any]) -> list[Problem]:

@@ -6,7 +6,7 @@
 - `exit`       the exit code, once the API process ended
 - `stopped`    why it was stopped, when it was stopped on purpose
 - `replica.json`, `lock`  written and held by the API process itself (pid, start ticks, port, version)
-- `database_url`, `jwt_secret_key`  mode 0600, named to the process by `*_FILE` settings
+- `database_url`, `jwt_secret`, `jwt_secret_previous`  mode 0600, named to the process by `*_FILE` settings
 - `log`, `log.<from>-<to>`  what it printed
 """
 
@@ -22,7 +22,11 @@ from pathlib import Path
 from worker.owner import start_ticks
 
 REPLICA_ID = re.compile(r"\Arep_[0-9a-z]{26}\Z")
-SECRET_FILES = {"database_url": "DATABASE_URL", "jwt_secret": "JWT_SECRET_KEY"}
+SECRET_FILES = {
+    "database_url": "DATABASE_URL",
+    "jwt_secret": "JWT_SECRET_KEY",
+    "jwt_secret_previous": "JWT_SECRET_KEY_PREVIOUS",
+}
 # What a launch leaves behind, and the next one must not take for its own.
 TRACES = ("launched", "exit", "exit.new", "stopped", "replica.json")
 

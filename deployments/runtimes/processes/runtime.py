@@ -185,6 +185,8 @@ class ProcessRuntime:
                 "AINDUS_API_THREADS": str(spec.config.get("threads", 2)),
             }
             for name, variable in SECRET_FILES.items():
+                if not spec.secrets.values.get(name):
+                    continue
                 path = folder.write_secret(name, spec.secrets.values[name])
                 environment[f"{variable}_FILE"] = str(path)
             with folder.log.open("ab") as log:

@@ -222,7 +222,7 @@ class Cluster:
         """A fault; see `Faults.refuse`. Returns it; `.stop()` ends it."""
         return self.faults.refuse(**rule)
 
-    def wait(self, condition, timeout_seconds: float = 10.0, what: str = "") -> Any:
+    def wait(self, condition, timeout_seconds: float = 30.0, what: str = "") -> Any:
         """Until `condition()` is true, looked at after every change: its value, or AssertionError."""
         deadline = time.monotonic() + timeout_seconds
         while True:
@@ -275,8 +275,10 @@ class Cluster:
         if parts == ["version"]:
             return Answer(json=discovery.version(self.version))
         if parts[0] in ("api", "apis") and len(parts) == 1 and "as=APIGroupDiscoveryList" in accept:
-            kind = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-            return Answer(json=discovery.aggregated(resources, legacy=parts[0] == "api"), content_type=kind)
+            version = "v2" if "v=v2;" in accept else "v2beta1"
+            kind = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+            document = discovery.aggregated(resources, version, legacy=parts[0] == "api")
+            return Answer(json=document, content_type=kind)
         if parts == ["api"]:
             return Answer(json=discovery.legacy_versions(self.server.removeprefix("https://")))
         if parts == ["apis"]:

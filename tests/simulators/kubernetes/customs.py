@@ -36,6 +36,10 @@ _SETS = {
         "postgresql.cnpg.io v1 Backup backups namespaced - status",
         "postgresql.cnpg.io v1 ScheduledBackup scheduledbackups namespaced - status",
     ),
+    "keda": (
+        "keda.sh v1alpha1 ScaledObject scaledobjects namespaced so status",
+        "keda.sh v1alpha1 TriggerAuthentication triggerauthentications namespaced ta -",
+    ),
     "metrics": (
         "metrics.k8s.io v1beta1 NodeMetrics nodes cluster - -",
         "metrics.k8s.io v1beta1 PodMetrics pods namespaced - -",

@@ -134,7 +134,9 @@ def _daemon_set(document: dict) -> None:
 def _job_spec(spec: dict) -> None:
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = spec["parallelism"] = 1
-    _fill(spec, parallelism=1, backoffLimit=6, completionMode="NonIndexed", suspend=False)
+    _fill(
+        spec, parallelism=1, backoffLimit=6, completionMode="NonIndexed", suspend=False, manualSelector=False
+    )
     _fill(spec, podReplacementPolicy="TerminatingOrFailed")
     _template(spec)
 
@@ -191,9 +193,13 @@ def _autoscaler(document: dict) -> None:
     if not spec.get("metrics"):
         target = {"type": "Utilization", "averageUtilization": 80}
         spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
-    for name in ("scaleUp", "scaleDown"):
-        if rules := (spec.get("behavior") or {}).get(name):
-            _fill(rules, selectPolicy="Max")
+    behaviour = spec.get("behavior") or {}
+    whole = {"type": "Percent", "value": 100, "periodSeconds": 15}
+    if up := behaviour.get("scaleUp"):
+        pods = {"type": "Pods", "value": 4, "periodSeconds": 15}
+        _fill(up, selectPolicy="Max", stabilizationWindowSeconds=0, policies=[pods, whole])
+    if down := behaviour.get("scaleDown"):
+        _fill(down, selectPolicy="Max", policies=[dict(whole)])
 
 
 def _network_policy(document: dict) -> None:

@@ -100,12 +100,12 @@ def listing(resources: Resources, group: str, version: str) -> dict:
     }
 
 
-def aggregated(resources: Resources, *, legacy: bool) -> dict:
-    """apidiscovery.k8s.io/v2, APIGroupDiscoveryList."""
+def aggregated(resources: Resources, form: str, *, legacy: bool) -> dict:
+    """APIGroupDiscoveryList of apidiscovery.k8s.io/v2, or of v2beta1 for older clients."""
     found = {"": ["v1"]} if legacy else resources.groups()
     return {
         "kind": "APIGroupDiscoveryList",
-        "apiVersion": "apidiscovery.k8s.io/v2",
+        "apiVersion": f"apidiscovery.k8s.io/{form}",
         "metadata": {},
         "items": [
             {

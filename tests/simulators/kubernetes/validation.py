@@ -153,7 +153,12 @@ def _template(new: dict, found: Problems, restart: tuple[str, ...] = ("Always",)
     pod = template.get("spec") or {}
     labels = (template.get("metadata") or {}).get("labels") or {}
     _labels(labels, "spec.template.metadata.labels", found)
-    pod_spec(pod, "spec.template.spec", found)
+    # The volumes of a stateful set's claims are added to its pods when they are made.
+    claimed = [
+        {"name": (one.get("metadata") or {}).get("name")} for one in spec.get("volumeClaimTemplates", ())
+    ]
+    mounted = {**pod, "volumes": [*(pod.get("volumes") or ()), *claimed]} if claimed else pod
+    pod_spec(mounted, "spec.template.spec", found)
     policy = pod.get("restartPolicy", "Always")
     if policy not in restart:
         supported = ", ".join(quoted(word) for word in restart)

@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from deployments.runtimes.kubernetes.manifests.place import CHECKSUM, RESTARTED, Place
+from deployments.runtimes.kubernetes.manifests.place import CHECKSUM, DOMAIN, RESTARTED, Place
 from deployments.runtimes.kubernetes.manifests.security import (
     MIGRATION,
     POSTGRES,
@@ -20,6 +20,7 @@ USER = DATABASE = "aindusdb"
 UID = 999
 IMAGE = "pgvector/pgvector:0.8.1-pg{version}-bookworm"
 DATA = "/var/lib/postgresql/data"
+MAJOR_LABEL = f"{DOMAIN}/postgresql-major"
 # Runs once, on an empty volume: the API's role owns its database and is nobody else.
 INIT = """\
 set -eu
@@ -169,6 +170,8 @@ def _stateful_set(place: Place) -> dict:
         "StatefulSet",
         POSTGRES,
         component=POSTGRES,
+        # A major version cannot read another's files; what stands there tells which it is.
+        labels={MAJOR_LABEL: version},
         spec={
             "serviceName": POSTGRES,
             "replicas": 1,
