@@ -261,7 +261,7 @@ def _chart(project, query: Query, by: str, step: str) -> dict:
         charts.append(
             {
                 "key": currency,
-                "title": f"{LABELS.get(by, by)}, {step} by {step}",
+                "title": f"{currency} by {LABELS.get(by, by).lower()}, {step} by {step}",
                 "unit": "money",
                 "currency": currency,
                 "stacked": True,
