@@ -56,6 +56,8 @@ ROLE_FOR: dict[str, Role] = {
     "rollout.control": OPERATOR,
     "cost.read": VIEWER,
     "cost.import": OPERATOR,
+    "cost.source.manage": ADMIN,
+    "cost.source.sync": OPERATOR,
     "cost.rate.manage": OPERATOR,
     "cost.price.sync": OPERATOR,
     "cost.price.give": OPERATOR,

@@ -504,6 +504,24 @@ else:
         most=2**50,
         doc="Largest file of costs that is uploaded.",
     )
+    COST_HISTORY_MONTHS = env.integer(
+        "AINDUS_COST_HISTORY_MONTHS",
+        13,
+        least=2,
+        most=120,
+        doc="Billing months, the open one included, that a source of costs is read for.",
+    )
+    # Where Azure's storage accounts and its management API are reached.
+    COST_AZURE_BLOB_URL = env.text(
+        "AINDUS_AZURE_BLOB_URL",
+        "https://{account}.blob.core.windows.net",
+        doc="URL of Azure's storage accounts, where exports of costs are read.",
+    )
+    COST_AZURE_MANAGEMENT_URL = env.text(
+        "AINDUS_AZURE_MANAGEMENT_URL",
+        "https://management.azure.com",
+        doc="URL of Azure's management API, which costs are queried at.",
+    )
     # How often the gateway reads anew which replicas are ready.
     GATEWAY_REFRESH_SECONDS = 1
     # What beat sends, and how often in seconds. A message that waited longer than `expires` is dropped.
@@ -563,6 +581,11 @@ else:
             "task": "deployments.backups",
             "schedule": 15.0,
             "options": {"expires": 15, "queue": "maintenance"},
+        },
+        "sync_costs": {
+            "task": "costs.sync_sources",
+            "schedule": 300.0,
+            "options": {"expires": 300, "queue": "maintenance"},
         },
         "tidy_replicas": {
             "task": "deployments.tidy_replicas",

@@ -70,16 +70,24 @@ def month_forecast(project, month: date, query: Query | None = None) -> list[For
     they count as they are, and only other charges are carried forward.
     """
     days = monthrange(month.year, month.month)[1]
-    end = month + timedelta(days=days)
-    base = query or Query(month, end)
+    return period_forecast(project, month, month + timedelta(days=days), query)
+
+
+def period_forecast(project, since: date, end: date, query: Query | None = None) -> list[Forecast]:
+    """The same of any period, from `since` to before `end`."""
+    base = query or Query(since, end)
     base = replace(
-        base, since=month - timedelta(days=DAYS_USED), until=end, step="day", group=("charge_category",)
+        base, since=since - timedelta(days=DAYS_USED), until=end, step="day", group=("charge_category",)
     )
     found = rows(project, base)
     return [
         forecast
         for currency in sorted({row.currency for row in found})
-        if (forecast := _forecast(month, end, days, currency, [r for r in found if r.currency == currency]))
+        if (
+            forecast := _forecast(
+                since, end, (end - since).days, currency, [r for r in found if r.currency == currency]
+            )
+        )
     ]
 
 

@@ -107,6 +107,9 @@ class CostImport(models.Model):
         default=list,
         help_text="[{provider, currency, rows, BilledCost, EffectiveCost, ListCost, ContractedCost}]",
     )
+    about = models.JSONField(
+        default=dict, help_text="Of one that a source was read for: {month, version, totals}."
+    )
     periods = models.JSONField(default=list, help_text="Billing months that it replaced, as 2026-11.")
     error = models.TextField(blank=True)
     created_by = models.CharField(max_length=200)

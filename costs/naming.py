@@ -18,7 +18,11 @@ def resolved(project, query: Query) -> Query:
 
 def named(project, rows: Iterable) -> dict[str, str]:
     """{id: name} of the targets in rows."""
-    wanted = {row.keys["target"] for row in rows if row.keys.get("target")}
+    wanted = {row.keys["target"] for row in rows if row.keys.get("target", "").startswith("tgt_")}
     if not wanted:
         return {}
-    return dict(Target.objects.filter(project=project, pk__in=wanted).values_list("pk", "name"))
+    return {
+        target: name
+        for target, name in Target.objects.filter(project=project).values_list("pk", "name")
+        if target in wanted
+    }

@@ -4,7 +4,6 @@ Amounts of other currencies are converted by the project's dated rates alone; wh
 apart and never added.
 """
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -12,12 +11,11 @@ from decimal import Decimal
 
 from django.db import connection
 
+from costs.forecasts import DAYS_USED, LEAST_DAYS, period_forecast
 from costs.models import CostLoad
-from costs.rates import Converter
 from costs.records import live_loads
+from costs.reports import COST_OF, Query
 
-# Days that a forecast is made from: two whole weeks, so that weekends weigh as they do.
-FORECAST_DAYS = 14
 # Clouds' data of the last days is not complete yet; whoever forecasts from it forecasts too little.
 UNSETTLED_DAYS = 2
 
@@ -94,45 +92,40 @@ def spend(
     target: str = "",
     cloud: str = "",
 ) -> Spend:
-    """What was spent from `since` to before `end`, and the forecast to there, as of `today`."""
-    converter = Converter(project, currency)
-    from_day = min(since, today - timedelta(days=FORECAST_DAYS + UNSETTLED_DAYS + 1))
-    by_currency = daily(project, from_day, end, measure=measure, target=target, cloud=cloud)
-    converted: dict[date, Decimal] = defaultdict(Decimal)
-    others: dict[str, Decimal] = defaultdict(Decimal)
-    for other, days in by_currency.items():
-        for day, amount in days.items():
-            rate = converter.rate(other, day)
-            if rate is not None:
-                converted[day] += amount * rate
-            elif day >= since:
-                others[other] += amount
-    actual = sum((amount for day, amount in converted.items() if since <= day), Decimal(0))
-    last = max(converted, default=None)
-    until = last + timedelta(days=1) if last else None
-    forecast, low, high = _forecast(converted, since, end, min(today, until) if until else today, actual)
-    return Spend(currency, since, end, until, actual, forecast, low, high, dict(others))
+    """What was spent from `since` to before `end`, and the forecast to there, as of `today`.
 
-
-def _forecast(days: dict[date, Decimal], since: date, end: date, until: date, actual: Decimal):
-    """(forecast, low, high): what is settled, and the mean day for all others, with two standard errors
-    around.
-
-    None without a week of data: a budget must not be alerted on for a guess.
+    The forecast is that of the reports; with less than a week of days there is none, so that nobody is
+    alerted for a guess.
     """
-    settled = min(until - timedelta(days=UNSETTLED_DAYS), end)
-    window = [days.get(settled - timedelta(days=back), Decimal(0)) for back in range(1, FORECAST_DAYS + 1)]
-    while window and window[-1] == 0:
-        window.pop()
-    if until >= end + timedelta(days=UNSETTLED_DAYS):
-        return actual, actual, actual
-    if len(window) < 7:
-        return None, None, None
-    mean = sum(window) / len(window)
-    spread = Decimal(math.sqrt(sum((one - mean) ** 2 for one in window) / (len(window) - 1)))
-    left = (end - max(settled, since)).days
-    known = sum((amount for day, amount in days.items() if since <= day < settled), Decimal(0))
-    forecast = known + mean * left
-    # Days vary by themselves, and the mean is only known as well as a window of days tells it.
-    margin = 2 * spread * Decimal(math.sqrt(left + left**2 / len(window)))
-    return max(forecast, actual), max(forecast - margin, actual), max(forecast + margin, actual)
+    query = Query(
+        since,
+        end,
+        cost=next(name for name, column in COST_OF.items() if column == measure),
+        filters={name: (value,) for name, value in (("target", target), ("cloud", cloud)) if value},
+        currency=currency,
+    )
+    by_currency = {one.currency: one for one in period_forecast(project, since, end, query)}
+    own = by_currency.pop(currency, None)
+    known = _known_days(project, since - timedelta(days=DAYS_USED), end, today, measure, target, cloud)
+    until = max(known) + timedelta(days=1) if known else None
+    sure = own is not None and len(known) >= LEAST_DAYS
+    return Spend(
+        currency,
+        since,
+        end,
+        until,
+        own.so_far if own else Decimal(0),
+        own.amount if sure else None,
+        own.low if sure else None,
+        own.high if sure else None,
+        {other: one.so_far for other, one in by_currency.items()},
+    )
+
+
+def _known_days(
+    project, since: date, end: date, today: date, measure: str, target: str, cloud: str
+) -> set[date]:
+    by_currency = daily(
+        project, since, min(end, today + timedelta(days=1)), measure=measure, target=target, cloud=cloud
+    )
+    return {day for days in by_currency.values() for day in days}

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.db import InterfaceError, OperationalError
 
 from controlplane.models import Project
-from costs import budgets, recommendations, spend
+from costs import budgets, recommendations, spend, syncing
 from worker.services import OperationInProgressError
 
 log = logging.getLogger(__name__)
@@ -30,3 +30,12 @@ def find_recommendations() -> None:
                 recommendations.recommendations_search(project=project, requested_by="system")
             except OperationInProgressError:
                 log.info("the search for savings in %s goes on", project)
+
+
+@shared_task(name="costs.sync_sources", ignore_result=True)
+def sync_sources() -> None:
+    """Read the sources whose time has come."""
+    try:
+        syncing.sync_due()
+    except (OperationalError, InterfaceError) as error:
+        log.warning("no source of costs is read, the database does not answer: %s", error)

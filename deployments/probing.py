@@ -270,7 +270,9 @@ def judge(
         if replica not in healthy
     ]
     if len(serving) < wanted:
-        reasons += _recent_failures(target) or [f"{wanted - len(serving)} not running"]
+        reasons += (
+            _starting_problems(target) or _recent_failures(target) or [f"{wanted - len(serving)} not running"]
+        )
     shown = reasons[:REASONS_SHOWN]
     if len(reasons) > REASONS_SHOWN:
         shown.append(f"{len(reasons) - REASONS_SHOWN} more")
@@ -300,6 +302,12 @@ def _is_well(replica: Replica, readings: dict[str, Reading]) -> bool:
 def _why_not(replica: Replica, readings: dict[str, Reading]) -> str:
     reading = readings.get(replica.pk)
     return (reading.reason if reading else "") or replica.reason or "ready again, once more to be sure"
+
+
+def _starting_problems(target: Target) -> list[str]:
+    """What its cluster says of pods that do not come up."""
+    pods = Replica.objects.filter(target=target, status=ReplicaStatus.STARTING, handle__problem__isnull=False)
+    return [row.handle["problem"]["message"].rstrip(".") for row in pods.order_by("pk")[:1]]
 
 
 def _recent_failures(target: Target) -> list[str]:

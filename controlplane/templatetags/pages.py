@@ -94,6 +94,12 @@ def status(state, word: str = ""):
     return format_html('<span class="status {}">{}<span>{}</span></span>', colour, icon(symbol), text)
 
 
+@register.simple_tag
+def pod_problem(problem: dict):
+    """What ails a pod, in the tone of a failure."""
+    return status("failing", problem["code"].replace("_", " ").capitalize())
+
+
 def relative(at: datetime, now: datetime | None = None) -> str:
     """`4 min ago`, `in 2 h`."""
     seconds = ((now or timezone.now()) - at).total_seconds()

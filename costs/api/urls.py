@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from costs.api import budgets, estimates, imports, rates, recommendations, reports
+from costs.api import budgets, estimates, imports, rates, recommendations, reports, sources
 
 urlpatterns = [
     path("costs/report", reports.ReportView.as_view()),
@@ -10,6 +10,10 @@ urlpatterns = [
     path("costs/forecast", reports.ForecastView.as_view()),
     path("costs/anomalies", reports.AnomaliesView.as_view()),
     path("costs/records", reports.FocusExportView.as_view()),
+    path("costs/sources", sources.CostSourcesView.as_view()),
+    path("costs/sources/<str:cost_source>", sources.CostSourceView.as_view()),
+    path("costs/sources/<str:cost_source>/sync", sources.CostSourceSyncView.as_view()),
+    path("costs/sources/<str:cost_source>/months", sources.CostSourceMonthsView.as_view()),
     path("costs/imports", imports.CostImportsView.as_view()),
     path("costs/imports/<str:cost_import>", imports.CostImportView.as_view()),
     path("costs/exchange-rates", rates.ExchangeRatesView.as_view()),

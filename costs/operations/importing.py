@@ -14,7 +14,7 @@ from django.utils import timezone
 from controlplane.errors import ConflictError
 from costs import records, rollups
 from costs.focus.problems import Problems, UnreadableFileError
-from costs.models import CostFile, CostFilePart, CostImport, CostLoad, ImportStatus, OnError
+from costs.models import CostFile, CostFilePart, CostImport, CostLoad, CostSource, ImportStatus, OnError
 from costs.records import DIMENSIONS
 from worker.handlers import OperationHandler, operation
 from worker.outcomes import Cancelled, Done, Fail, Next, Outcome, Wait
@@ -79,6 +79,14 @@ class ImportCosts(OperationHandler):
         loads = self._loads()
         totals = rollups.totals_of([load.pk for load in loads])
         periods, old_loads = [], []
+        expected = self.cost_import.about.get("month")
+        strange = sorted({f"{load.billing_period:%Y-%m}" for load in loads} - {expected}) if expected else []
+        if strange:
+            return Fail(
+                f"What the source gave of {expected} holds charges billed in {', '.join(strange)}.",
+                code="other_months",
+                remedy="Check prefix and layout of the export: each month is in a folder of its own.",
+            )
         with self.atomic():
             for load in loads:
                 old = CostLoad.objects.filter(
@@ -98,6 +106,8 @@ class ImportCosts(OperationHandler):
                     }
                 )
             self._update(periods=periods, totals=totals)
+            if expected:
+                self._note_read(expected)
             # With the change in one transaction: what was published is not published again.
             self.remember(old_loads=old_loads, loads={}, published=True)
         return Next(self.tidy, f"{len(periods)} billing months replaced")
@@ -130,6 +140,18 @@ class ImportCosts(OperationHandler):
     def failed(self, failure):
         self._drop_loads()
         self._update(status=ImportStatus.FAILED, finished_at=timezone.now(), error=failure.error)
+        if self.cost_import.about:
+            CostSource.objects.filter(pk=self.cost_import.source_id).update(last_error=failure.error)
+
+    def _note_read(self, month: str) -> None:
+        """Remember on the source what of it is live now, and what the provider says it adds up to."""
+        about = self.cost_import.about
+        source = CostSource.objects.select_for_update(no_key=True).get(pk=self.cost_import.source_id)
+        source.fingerprints[month] = about.get("version")
+        if about.get("totals") is not None:
+            source.provider_totals[month] = about["totals"]
+        source.last_success_at, source.last_error = timezone.now(), ""
+        source.save(update_fields=["fingerprints", "provider_totals", "last_success_at", "last_error"])
 
     def _begin(self) -> None:
         """What an earlier operation of this import left is taken away."""

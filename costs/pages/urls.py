@@ -2,10 +2,15 @@
 
 from django.urls import path
 
-from costs.pages import budgets, estimates, imports, overview, rates, recommendations
+from costs.pages import budgets, estimates, imports, overview, rates, recommendations, sources
 
 urlpatterns = [
     path("", overview.overview, name="costs"),
+    path("sources/", sources.index, name="cost-sources"),
+    path("sources/new/", sources.new, name="cost-source-new"),
+    path("sources/<str:source_id>/", sources.source, name="cost-source"),
+    path("sources/<str:source_id>/sync/", sources.sync, name="cost-source-sync"),
+    path("sources/<str:source_id>/delete/", sources.delete, name="cost-source-delete"),
     path("imports/", imports.index, name="cost-imports"),
     path("imports/<str:import_id>/", imports.cost_import, name="cost-import"),
     path("exchange-rates/", rates.index, name="cost-rates"),

@@ -19,23 +19,54 @@ from deployments.workloads import is_cluster
 def infrastructure(request, name):
     found = target_or_404(request, name)
     plans = list(Plan.objects.filter(target=found).order_by("-pk")[:10])
-    schema = provider_for(found.provider).spec_schema.get("properties", {})
-    titles = {key: part.get("title", key.replace("_", " ").capitalize()) for key, part in schema.items()}
+    schema = provider_for(found.provider).spec_schema
     context = tab_context(
         request,
         found,
         "infrastructure",
         plans=plans,
-        spec=[(titles.get(key, key), value) for key, value in flatten(found.spec).items()],
-        outputs=sorted(flatten(found.outputs).items()) if found.outputs else [],
-        engine=sorted(
-            (key, value) for key, value in flatten(found.engine_ref).items() if key not in found.outputs
-        ),
+        spec=settings_shown(schema, found.spec),
+        outputs=outputs_shown(found.outputs, found.engine_ref),
         secret_names=sorted(found.secrets),
         is_cluster=is_cluster(found),
         exports=gitops.FORMATS,
     )
     return render(request, "deployments/infrastructure.html", context)
+
+
+def settings_shown(schema: dict, spec: dict, above: str = "") -> list[tuple[str, str]]:
+    """(title, value) of what a spec sets, in the schema's order; what is empty has no line."""
+    found = []
+    for key, part in schema.get("properties", {}).items():
+        value, title = spec.get(key), part.get("title", key.replace("_", " ").capitalize())
+        if above:
+            # Abbreviations stay as they are.
+            title = f"{above}: {title[:1].lower() if title[1:2].islower() else title[:1]}{title[1:]}"
+        if isinstance(value, dict):
+            found += settings_shown(part, value, title)
+        elif value not in (None, "", []):
+            found.append((title, in_words(value)))
+    return found
+
+
+def outputs_shown(outputs: dict, engine_ref: dict) -> list[tuple[str, str]]:
+    """(name, value) of what the provider made, without what only operations go by."""
+    given = {key: value for key, value in engine_ref.items() if key != "token"}
+    given |= {key: value for key, value in outputs.items() if key != "workload"}
+    shown = ((key, value) for key, value in flatten(given).items() if value not in ("", None, []))
+    return sorted((key, in_words(value)) for key, value in shown)
+
+
+def in_words(value) -> str:
+    """A value of JSON as a person reads it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(
+            " ".join(f"{key}={part}" for key, part in one.items()) if isinstance(one, dict) else in_words(one)
+            for one in value
+        )
+    return str(value)
 
 
 @page()

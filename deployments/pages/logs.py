@@ -22,6 +22,7 @@ SPANS = [
 LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"]
 SHOWN = 500
 DOWNLOADED = 50_000
+NAMED = 500
 
 
 def _wanted(request) -> dict:
@@ -60,13 +61,21 @@ def _read(target, wanted: dict, limit: int, cursor: str = ""):
         return [], cursor, "This replica is gone, and its log with it.", {}
     except ProblemError as error:
         return [], cursor, error.detail, {}
-    return [Shown(line) for line in found.lines], found.cursor, "", found.problems
+    names = names_of(target)
+    return [Shown(line, names) for line in found.lines], found.cursor, "", found.problems
+
+
+def names_of(target) -> dict[str, str]:
+    """{replica id: its pod's name} of a target in a cluster."""
+    rows = target.replicas.exclude(pod_uid="").order_by("-pk").values_list("pk", "handle__pod")
+    return dict(rows[:NAMED])
 
 
 class Shown:
-    """A line as the page shows it."""
+    """A line as the page shows it; `who` wrote it is a pod's name, or a replica's id."""
 
-    def __init__(self, line):
+    def __init__(self, line, names: dict):
+        self.who = names.get(line.replica_id, line.replica_id)
         self.replica_id, self.at, self.level, self.text = line.replica_id, line.at, line.level, line.text
         told = f"{line.replica_id} {line.cursor}".encode()
         self.key = f"line-{blake2s(told, digest_size=6).hexdigest()}"
@@ -78,7 +87,7 @@ def logs(request, name):
     wanted = _wanted(request)
     lines, cursor, problem, unread = _read(found, wanted, SHOWN)
     replicas = live_replicas(found)
-    names = {one.pk: one.shown_pod["name"] for one in replicas if one.shown_pod}
+    names = names_of(found) if unread else {}
     context = tab_context(
         request,
         found,
@@ -118,7 +127,7 @@ def download(request, name):
         return HttpResponse(problem, status=503, content_type="text/plain; charset=utf-8")
     texts = (
         f"{line.at.astimezone(UTC).isoformat() if line.at else '-'} {line.level or '-'}"
-        f" {line.replica_id} {line.text}\n"
+        f" {line.who} {line.text}\n"
         for line in fresh
     )
     response = StreamingHttpResponse(texts, content_type="text/plain; charset=utf-8")

@@ -122,6 +122,13 @@ ROWS = {
     ("POST", "fleet-rollouts/{fleet_rollout.pk}/abort"): (OPERATE, None),
     ("POST", "fleet-rollouts/{fleet_rollout.pk}/pause"): (OPERATE, None),
     ("POST", "fleet-rollouts/{fleet_rollout.pk}/resume"): (OPERATE, None),
+    ("GET", "costs/sources"): (VIEW, None),
+    ("POST", "costs/sources"): (ADMIN, {"name": "cur", "kind": "s3", "config": {"bucket": "bill"}}),
+    ("GET", "costs/sources/{cost_source}"): (VIEW, None),
+    ("PATCH", "costs/sources/{cost_source}"): (ADMIN, {"enabled": False}),
+    ("DELETE", "costs/sources/{cost_source}"): (ADMIN, None),
+    ("POST", "costs/sources/{cost_source}/sync"): (OPERATE, None),
+    ("GET", "costs/sources/{cost_source}/months"): (VIEW, None),
     ("GET", "costs/imports"): (VIEW, None),
     ("POST", "costs/imports"): (OPERATE, None),
     ("GET", "costs/imports/{cost_import}"): (VIEW, None),
@@ -193,6 +200,7 @@ SHARED = {
     "costs/recommendations",
     "costs/unit-costs",
     "costs/imports",
+    "costs/sources",
     "costs/report",
     "costs/comparison",
     "costs/forecast",
@@ -223,6 +231,7 @@ ADDRESS_OF = {
     "channel": "{channel}",
     "recommendation": "{recommendation}",
     "cost_import": "{cost_import}",
+    "cost_source": "{cost_source}",
 }
 
 
@@ -275,6 +284,7 @@ def filled(address, world, user):
     world_values = {**vars(world), "member": user.username, "api_key": key.pk, "rate": rate.pk}
     world_values |= {name: row.pk for name, row in planned.items()}
     source = world.project.cost_sources.create(name="bill", kind="upload", created_by="test")
+    world_values["cost_source"] = source.pk
     world_values["cost_import"] = source.imports.create(created_by="test").pk
     account = project.accounts.create(name="spare", provider="kubernetes", created_by="x")
     world_values["account"] = account.pk

@@ -124,6 +124,19 @@ def project(db):
 
 
 @pytest.fixture
+def emptied(transactional_db):
+    """For tests that commit: the tables of records, which the test runner does not know, are dropped."""
+    from costs import records
+    from costs.models import CostLoad
+
+    yield
+    for load in CostLoad.objects.all():
+        if load.live:
+            records.load_table_detach(load)
+        records.load_drop(load.pk)
+
+
+@pytest.fixture
 def bring(project):
     """Import files as they are given, {name: bytes}, to the end; the import."""
     from costs.imports import cost_import_receive

@@ -218,7 +218,7 @@ def test_the_command_tells_rows_sums_and_problems(project, tmp_path, capsys):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_killed_import_goes_on_and_counts_nothing_twice(tmp_path):
+def test_a_killed_import_goes_on_and_counts_nothing_twice(tmp_path, emptied):
     """kill -9 between two batches; another process finishes the operation."""
     Project.objects.create(name="default")
     path = tmp_path / "bill.csv"

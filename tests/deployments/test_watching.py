@@ -93,7 +93,7 @@ def test_a_crash_loop_is_told_with_what_the_crashed_container_wrote(project, clu
     assert probe_round()
     target.refresh_from_db()
     assert target.health == "unhealthy"
-    assert "0 of 1 replica" in target.health_reason
+    assert "0 of 1 replica" in target.health_reason and "exit code 3" in target.health_reason
 
 
 def _again(event: ClusterEvent) -> int:

@@ -13,7 +13,7 @@ from controlplane.errors import ConflictError, InvalidError
 from controlplane.pages.paging import paginate
 from controlplane.templatetags import pages as tags
 from deployments.models import Target
-from deployments.pages import selectors
+from deployments.pages import infrastructure, selectors
 from deployments.pages.operations import steps_of
 from deployments.target_api import TargetApi, TargetUnreachableError
 from tests.pages.conftest import make_operation, make_target
@@ -151,3 +151,28 @@ def test_target_without_replicas_says_so(project, signed_in):
     assert answer.status_code == 200
     assert b"The target does not answer" in answer.content
     assert b"has no replica that is ready" in answer.content
+
+
+def test_settings_are_shown_in_words_and_empty_ones_are_not():
+    inner = {"tls_secret": {"title": "Certificate"}, "sidecar": {}, "cidrs": {"title": "CIDRs"}}
+    schema = {
+        "properties": {
+            "replicas": {"title": "Replicas"},
+            "pull_secrets": {},
+            "routing": {"title": "Routing", "properties": inner},
+        }
+    }
+    spec = {
+        "replicas": 2,
+        "pull_secrets": [{"name": "a"}, {"name": "b"}],
+        "routing": {"tls_secret": "", "sidecar": False, "cidrs": ["10.0.0.0/8", "::/0"]},
+    }
+    assert infrastructure.settings_shown(schema, spec) == [
+        ("Replicas", "2"),
+        ("Pull secrets", "name=a, name=b"),
+        ("Routing: sidecar", "no"),
+        ("Routing: CIDRs", "10.0.0.0/8, ::/0"),
+    ]
+    assert infrastructure.outputs_shown(
+        {"namespace": "a", "workload": {"revisions": []}, "capabilities": {"istio": True}}, {"token": "op_1"}
+    ) == [("capabilities.istio", "yes"), ("namespace", "a")]

@@ -31,7 +31,8 @@ OUR_VERBS = ("get", "list", "create", "patch", "delete")
 READ = (
     ("", "pods", "", ("get", "list")),
     ("", "pods", "log", ("get",)),
-    ("", "pods", "proxy", ("get", "create")),
+    # Calls of the vector API pass through by their own methods.
+    ("", "pods", "proxy", ("get", "create", "update", "patch", "delete")),
     ("", "services", "proxy", ("get", "create")),
     ("", "events", "", ("list",)),
     ("apps", "replicasets", "", ("get", "list")),

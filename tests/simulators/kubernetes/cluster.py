@@ -222,7 +222,7 @@ class Cluster:
         """A fault; see `Faults.refuse`. Returns it; `.stop()` ends it."""
         return self.faults.refuse(**rule)
 
-    def wait(self, condition, timeout_seconds: float = 10.0, what: str = "") -> Any:
+    def wait(self, condition, timeout_seconds: float = 30.0, what: str = "") -> Any:
         """Until `condition()` is true, looked at after every change: its value, or AssertionError."""
         deadline = time.monotonic() + timeout_seconds
         while True:

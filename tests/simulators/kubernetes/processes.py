@@ -1,11 +1,11 @@
 """A container that is a real process of this machine, its output kept line by line."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,13 +18,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-_libc = ctypes.CDLL(None)
-
-
-def _alone() -> None:
-    # A session of its own, so that all of it can be ended; killed when the test process dies.
-    os.setsid()
-    _libc.prctl(1, signal.SIGKILL)
+# Asks for its death with the thread that started it, then becomes the command: this process has threads,
+# so nothing of Python may run between its fork and the start of the other program.
+_LAUNCHER = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execvp(sys.argv[1], sys.argv[1:])"
 
 
 class Process:
@@ -41,13 +37,13 @@ class Process:
         base = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
         self._on_line, self._on_exit = on_line, on_exit
         self._process = subprocess.Popen(
-            command,
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command],
             env={**base, "PYTHONUNBUFFERED": "1", **env},
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            preexec_fn=_alone,
+            start_new_session=True,
         )
         self.pid = self._process.pid
         self._used = (0.0, time.monotonic())
