@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Case, Exists, OuterRef, QuerySet, When
 
 from controlplane import ids
 from controlplane.errors import ProblemError
@@ -140,6 +141,21 @@ def _tidy(target: Target) -> None:
     for name, operation in known.items():
         if operation in ended:
             runner.end(name) if name not in scratch else databases.drop(spec, name)
+
+
+def overdue(project) -> QuerySet[BackupSchedule]:
+    """The schedules of a project whose targets have no proven backup of when one was `due` last."""
+    late = database_now() - GRACE
+    rows = BackupSchedule.objects.filter(target__project=project, enabled=True).exclude(
+        target__status__in=GONE
+    )
+    rows = rows.annotate(due=Case(When(next_at__lt=late, then="next_at"), default="due_at")).filter(
+        due__lt=late
+    )
+    of_target = Backup.objects.filter(target=OuterRef("target"))
+    proven = of_target.filter(status=BackupStatus.PROVEN, at__gte=OuterRef("due"))
+    running = of_target.filter(status=BackupStatus.RUNNING)
+    return rows.filter(~Exists(proven), ~Exists(running)).select_related("target")
 
 
 @dataclass(frozen=True)

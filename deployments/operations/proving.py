@@ -18,7 +18,7 @@ from worker.engine import database_now
 from worker.outcomes import Cancelled, Fail, Next, Outcome, Wait
 
 TRIES = 3
-POLL_SECONDS, POLL_SECONDS_MOST = 0.5, 5.0
+POLL_SECONDS, POLL_SECONDS_MOST = 0.25, 5.0
 REMEDY = "Mend the cause, then retry the operation."
 
 

@@ -32,6 +32,12 @@ def gone_to(request, url: str):
     return redirect(url)
 
 
+def dialog_errors(error: ProblemError, fields=()) -> dict[str, str]:
+    """Each field's message by its name, and by its name with underscores, as templates step at dots."""
+    errors = field_errors(error, fields)
+    return errors | {name.replace(".", "_"): text for name, text in errors.items()}
+
+
 def _run(request, template: str, context: dict, act, fields=()):
     """GET shows the dialog; POST acts and goes to the operation, or shows the dialog with what is wrong."""
     if request.method != "POST":
@@ -39,9 +45,7 @@ def _run(request, template: str, context: dict, act, fields=()):
     try:
         operation = act()
     except ProblemError as error:
-        errors = field_errors(error, fields)
-        # Templates read a dot as a step into a value.
-        context["errors"] = errors | {name.replace(".", "_"): text for name, text in errors.items()}
+        context["errors"] = dialog_errors(error, fields)
         context["given"] = request.POST
         return dialog(request, template, context, status=422)
     return gone_to(request, f"/operations/{operation.pk}/")

@@ -22,9 +22,10 @@ from deployments.fleets.models import (
 )
 from deployments.models import Target, TargetStatus
 from deployments.pages import selectors
-from deployments.pages.actions import gone_to
+from deployments.pages.actions import dialog_errors, gone_to
 from deployments.pages.release_form import FIELDS, release_asked, release_context, whole_number
-from deployments.strategies import ROLLING
+from deployments.pages.strategy_form import FIELDS as STRATEGY_FIELDS
+from deployments.pages.strategy_form import strategy_asked, strategy_context
 from worker.models import Operation
 
 WORST = ("unhealthy", "degraded", "unknown", "healthy")
@@ -173,10 +174,10 @@ def roll_out(request, name):
         max_failures=given.get("max_failures", 0),
         on_failure=given.get("on_failure", OnFailure.STOP),
         pause_after=given.get("pause_after", PauseAfter.NEVER),
-        strategy=given.get("strategy", ROLLING),
         failures=OnFailure.choices,
         pauses=PauseAfter.choices,
         **release_context(request, current),
+        **strategy_context(request),
     )
     if request.method != "POST":
         return _dialog(request, "_roll_out.html", context)
@@ -188,12 +189,13 @@ def roll_out(request, name):
             max_failures=_count(given, "max_failures", 0),
             on_failure=_choice(given, "on_failure", OnFailure),
             pause_after=_choice(given, "pause_after", PauseAfter),
-            options={"strategy": given.get("strategy", ROLLING)},
+            options=strategy_asked(given),
             requested_by=actor(request),
             **release_asked(given, context),
         )
     except ProblemError as error:
-        context["errors"] = field_errors(error, (*FIELDS, "canary", "max_parallel", "max_failures"))
+        fields = (*FIELDS, *STRATEGY_FIELDS, "canary", "max_parallel", "max_failures")
+        context["errors"] = dialog_errors(error, fields)
         return _dialog(request, "_roll_out.html", context, status=422)
     return gone_to(request, f"/fleet-rollouts/{rollout.pk}/")
 

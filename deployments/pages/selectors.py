@@ -5,6 +5,7 @@ from datetime import datetime
 
 from django.db.models import Count, Max, Q
 
+from deployments.backups.schedules import overdue
 from deployments.fleets.models import Fleet
 from deployments.health import health_strips
 from deployments.metrics import latest_for
@@ -188,6 +189,21 @@ def attention(project, targets) -> list[Attention]:
                     )
                 )
     found += [(2, one) for one in _failed_operations(project, targets)]
+    for schedule in overdue(project):
+        found.append(
+            (
+                2,
+                Attention(
+                    "failing",
+                    "shield",
+                    f"{schedule.target.name} has no proven backup",
+                    "The backup that was due last is not there, or was not read back whole.",
+                    f"/targets/{schedule.target.name}/backups/",
+                    "See backups",
+                    schedule.due,
+                ),
+            )
+        )
     late = Operation.objects.unfinished().filter(project=project, deadline_passed=True)
     for operation in with_targets(late):
         found.append(

@@ -123,8 +123,11 @@ def test_due_missed_and_the_alarm(target, settings):
     old = proven(target, now - timedelta(hours=5))
     found = schedules.standing(target)
     assert found.alarm and "The disk is full." in found.message and found.last == old
+    [late] = schedules.overdue(target.project)
+    assert (late.target, late.due) == (target, schedule.due_at)
     proven(target, now)
     assert schedules.standing(target).state == "ok"
+    assert not schedules.overdue(target.project).exists()
 
     # Another one is due while one is still made: that is a missed run as well.
     BackupSchedule.objects.update(next_at=now)

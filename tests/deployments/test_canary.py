@@ -156,35 +156,34 @@ def test_paused_resumed_aborted(target, run):
 
 
 def test_an_abort_wins_over_a_promotion_of_the_same_moment(target, run):
-    for turn in range(2):
-        rollout, operation = canary(target, env={"TURN": str(turn)})
-        advance_until(operation, at_step(rollout, "observe"))
-        together = threading.Barrier(2)
-        answers = {}
+    rollout, operation = canary(target)
+    advance_until(operation, at_step(rollout, "observe"))
+    together = threading.Barrier(2)
+    answers = {}
 
-        def do(name, act, rollout=rollout, together=together, answers=answers):
-            together.wait()
-            try:
-                act(rollout=rollout, requested_by=name)
-                answers[name] = "taken"
-            except ConflictError as error:
-                answers[name] = error.code
-            finally:
-                connections.close_all()
+    def do(name, act):
+        together.wait()
+        try:
+            act(rollout=rollout, requested_by=name)
+            answers[name] = "taken"
+        except ConflictError as error:
+            answers[name] = error.code
+        finally:
+            connections.close_all()
 
-        threads = [
-            threading.Thread(target=do, args=["promote", rollout_promote]),
-            threading.Thread(target=do, args=["abort", rollout_abort]),
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert answers["abort"] == "taken"
-        assert answers["promote"] in ("taken", "rollout_aborting")
-        assert run(operation).status == Status.CANCELLED
-        target.refresh_from_db()
-        assert target.release != rollout.release
+    threads = [
+        threading.Thread(target=do, args=["promote", rollout_promote]),
+        threading.Thread(target=do, args=["abort", rollout_abort]),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers["abort"] == "taken"
+    assert answers["promote"] in ("taken", "rollout_aborting")
+    assert run(operation).status == Status.CANCELLED
+    target.refresh_from_db()
+    assert target.release != rollout.release
 
 
 def test_an_abort_in_the_last_moment(target, run):
@@ -235,9 +234,6 @@ def test_gates_that_say_nothing_are_not_passed(target, run):
     operation = run(operation)
     assert operation.error_code == "rolled_back"
     assert "Gates say nothing at the end of the pause. p95_ms: Only 0 of " in operation.error
-    rollout, operation = canary(target, env={"N": "4"}, steps=steps, gates=gates | {"inconclusive": "go_on"})
-    assert run(operation).status == Status.SUCCEEDED
-    assert "though gates say nothing: p95_ms" in " ".join(operation.events.values_list("message", flat=True))
 
 
 def test_the_gateway_keeps_to_the_weight():

@@ -1,6 +1,7 @@
 """Every operation on a target in a cluster, against the simulated API server; and with its worker killed."""
 
 import random
+import time
 from collections import Counter, defaultdict
 from datetime import datetime
 
@@ -10,10 +11,12 @@ from controlplane.models import Project
 from deployments.accounts import account_create
 from deployments.models import Analysis, Replica, RolloutStatus, TargetStatus
 from deployments.services import (
+    plan_apply,
     rollback_start,
     rollout_start,
     target_create,
     target_destroy,
+    target_plan,
     target_restart,
     target_scale,
     target_update,
@@ -23,6 +26,7 @@ from tests.simulators.kubernetes import Cluster
 from tests.simulators.kubernetes import behaviours as pods
 from worker import engine
 from worker.models import Operation, Status
+from worker.services import operation_cancel
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -209,6 +213,49 @@ def pod_uids(cluster, target, release):
         for pod in cluster.objects("Pod", target.spec["namespace"])
         if is_api(pod) and Served.release_of(pod) == release.pk
     }
+
+
+def advance_until(operation, condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        engine.advance(operation.pk)
+        assert time.monotonic() < deadline, list(operation.events.values_list("step", "message"))
+
+
+def test_what_is_cancelled_is_taken_back(make, run, cluster):
+    """A first provisioning leaves nothing; a change of a serving target is as if it had not been."""
+    serving = set()
+
+    def is_new(pod):
+        return is_api(pod) and pod["metadata"]["uid"] not in serving
+
+    cluster.pods.behave(is_new, pods.unready())
+    try:
+        target, operation = make("four")
+        advance_until(operation, lambda: of(cluster, target)["Deployment"])
+        operation_cancel(operation=operation, requested_by="test")
+        assert run(operation).status == Status.CANCELLED, operation.error
+        assert all(not names for names in of(cluster, target).values())
+        assert cluster.object("Namespace", target.spec["namespace"]) is None
+        target.refresh_from_db()
+        assert (target.status, dict(target.secrets)) == (TargetStatus.PENDING, {})
+
+        cluster.pods.forget(is_new)
+        target, operation = make("five")
+        assert run(operation).status == Status.SUCCEEDED, operation.error
+        target.refresh_from_db()
+        serving |= pod_uids(cluster, target, target.release)
+        cluster.pods.behave(is_new, pods.unready())
+        plan = target_plan(target=target, spec=target.spec | {"replicas": 3}, created_by="test")
+        operation = plan_apply(plan=plan, requested_by="test")
+        advance_until(operation, lambda: images(cluster, target).total() == 3)
+        operation_cancel(operation=operation, requested_by="test")
+        assert run(operation).status == Status.CANCELLED, operation.error
+        target.refresh_from_db()
+        assert pod_uids(cluster, target, target.release) == serving
+        assert (target.status, target.desired_replicas, target.spec["replicas"]) == ("ready", 2, 2)
+    finally:
+        cluster.pods.forget(is_new)
 
 
 def test_killed_at_every_step(make, cluster, served, tmp_path):

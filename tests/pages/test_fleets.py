@@ -47,6 +47,7 @@ def test_a_rollout_is_started_from_the_dialog(signed_in, seeded):
         ("max_failures", "many", b"from 0 to 100"),
         ("release", "rel_gone", b"no such release"),
         ("on_failure", "panic", b"is not one of"),
+        ("strategy", "brave", b"is not a strategy"),
     ):
         answer = client.post("/fleets/world/roll-out/", {"release": seeded.release.pk, field: value})
         assert answer.status_code == 422 and told in answer.content, field
@@ -62,6 +63,10 @@ def test_a_rollout_is_started_from_the_dialog(signed_in, seeded):
         "max_failures": "1",
         "on_failure": "roll_back",
         "pause_after": "canary",
+        "strategy": "canary",
+        "weights": "20, 100",
+        "pause_seconds": "5",
+        "error_percent": "2",
     }
     begun = client.post("/fleets/world/roll-out/", data)
     rollout = FleetRollout.objects.get()
@@ -73,6 +78,11 @@ def test_a_rollout_is_started_from_the_dialog(signed_in, seeded):
         "canary",
     )
     assert rollout.release.config["env"] == {"A": "2"}
+    assert rollout.options["strategy"] == "canary" and rollout.options["gates"]["error_rate"] == 0.02
+    assert rollout.options["steps"] == [
+        {"weight": 20, "pause_seconds": 5},
+        {"weight": 100, "pause_seconds": 5},
+    ]
     text = client.get(f"/operations/{rollout.operation}/").content.decode()
     assert "Rollout over fleet world" in text and f"/fleet-rollouts/{rollout.pk}/" in text
 

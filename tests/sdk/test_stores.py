@@ -13,6 +13,7 @@ import pytest
 
 from tests.sdk.environments import node_modules_of, python_of
 from tests.vectors.conftest import vectors_url  # noqa: F401
+from tests.vectors.test_backups import command, scratch
 from tests.vectors.test_process import Server, die_with_tests, free_port, until
 from tests.vectors.test_transfer_process import killed_in_the_middle
 
@@ -187,3 +188,21 @@ def test_there_and_back(store, vectors_url, tmp_path):  # noqa: F811
             with contextlib.suppress(OSError):
                 server.call("DELETE", f"collections/{name}")
         server.stop()
+
+
+def test_a_backup_and_its_end(store, vectors_url):  # noqa: F811
+    """A backup is dumped into the store, read back from it, proven, and leaves nothing when it is deleted."""
+    environment = store.settings | with_sdks()
+    place = f"{store.url}/one.dump"
+    told = command(vectors_url, "dump", "--at", place, **environment)
+    assert told["state"] == "succeeded", told
+    assert store.left() == "['points/one.dump', 'points/one.dump.json'] []"
+    with scratch() as url:
+        assert command(url, "restore", "--at", place, **environment)["state"] == "succeeded"
+        assert command(url, "prove", "--at", place, **environment)["state"] == "succeeded"
+    for _ in range(2):
+        told = command(vectors_url, "delete", "--at", place, **environment)
+        assert told["state"] == "succeeded", told
+        assert store.left() == "[] []"
+    told = command(vectors_url, "restore", "--at", place, **environment)
+    assert told["state"] == "failed" and told["error"].startswith("There is no "), told

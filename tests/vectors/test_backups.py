@@ -17,12 +17,12 @@ from tests.vectors.conftest import ROOT, api_environment, server_url
 POINTS = 1500
 
 
-def command(url: str, *arguments: str) -> dict:
+def command(url: str, *arguments: str, **environment: str) -> dict:
     """The last line that the command told."""
     done = subprocess.run(
         [sys.executable, "manage.py", "vectors_backup", *arguments],
         cwd=ROOT,
-        env=api_environment(url),
+        env=api_environment(url) | environment,
         capture_output=True,
         text=True,
     )
