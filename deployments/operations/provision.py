@@ -9,6 +9,7 @@ from deployments.operations.replicas import Moving, Stuck, counted, live_replica
 from deployments.operations.sets import replica_set
 from deployments.providers.base import ABSENT, FAILED, PENDING
 from deployments.services import release_create
+from deployments.target_specs import given_secrets
 from deployments.workloads import workload_of
 from worker.engine import database_now
 from worker.handlers import operation
@@ -204,5 +205,6 @@ class ProvisionTarget(TargetOperation):
                 status_reason="The provisioning was cancelled; nothing is left of it.",
                 engine_ref={},
                 outputs={},
-                secrets={},
+                # What people gave cannot be made again.
+                secrets=given_secrets(self.target),
             )

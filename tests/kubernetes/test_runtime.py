@@ -288,6 +288,14 @@ def test_errors_say_what_to_do(cluster, runtime, make):
     assert caught.value.code == "certificate_refused"
 
 
+def test_a_kind_that_is_not_served_is_named(runtime, make):
+    made = make("istio")
+    known = {**made.spec["capabilities"], "cert-manager": True}
+    with pytest.raises(Invalid, match="does not know the kind Certificate") as caught:
+        runtime.apply(replace(made, spec={**made.spec, "capabilities": known}))
+    assert caught.value.code == "kind_unknown"
+
+
 def test_nothing_is_left(cluster, runtime, make):
     made = make("istio")
     runtime.apply(made)

@@ -12,6 +12,9 @@ from tests.api.conftest import admin, assert_problem, key_of, nobody_remembered,
 from tests.kubernetes.shapes import SECRETS
 from tests.kubernetes.test_access import kubeconfig
 from tests.pages.conftest import members, project, signed_in  # noqa: F401
+from worker import engine
+from worker.models import Operation
+from worker.services import operation_cancel
 
 pytestmark = pytest.mark.django_db
 
@@ -60,6 +63,7 @@ def test_an_account_is_kept_checked_and_never_shown(cluster, admin, operator, vi
     assert_problem(viewer.get("accounts/munich"), 404)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_plan_shows_every_object_and_no_secret(cluster, admin, operator):  # noqa: F811
     spec = {"namespace": "planned", "database": {"mode": "external", "url": URL}, "redis": {"mode": "none"}}
     body = {"name": "search", "provider": "kubernetes", "spec": spec}
@@ -80,6 +84,16 @@ def test_a_plan_shows_every_object_and_no_secret(cluster, admin, operator):  # n
     plan = Plan.objects.get(pk=told["plan"]["id"])
     assert plan.secrets == {"database_url": URL}
     assert URL not in json.dumps([plan.spec, plan.changes, plan.problems])
+    applied = operator.post(f"plans/{plan.pk}/apply")
+    assert applied.status_code == 202, applied.content
+    target = Target.objects.get()
+    assert target.secrets == {"database_url": URL}
+    # Cancelled before it served: what was made is forgotten, what was given is not.
+    held = Operation.objects.get(pk=json.loads(applied.content)["id"])
+    operation_cancel(operation=held, requested_by="test")
+    engine.drain(held.subject, seconds=20)
+    target.refresh_from_db()
+    assert (target.status, target.secrets) == ("pending", {"database_url": URL})
     lacking = {**body, "name": "other", "spec": {**spec, "database": {"mode": "external"}}}
     told = json.loads(operator.post("targets?plan_only=true", lacking).content)
     assert "url_missing" in [one["code"] for one in told["plan"]["preflight"]]
