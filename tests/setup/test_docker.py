@@ -16,10 +16,11 @@ from django.db import connection
 
 from controlplane.models import Project
 from controlplane.settings import env
+from deployments.runtimes.kubernetes import kinds, preflight
 from worker.services import operation_submit
 
 DOCKER = settings.BASE_DIR / "docker"
-OVERLAYS = ("minimal", "production", "prometheus-adapter")
+OVERLAYS = ("minimal", "own-cluster", "production", "prometheus-adapter")
 # Supported by their makers today, and the newest there is.
 VERSIONS = ("1.30", "1.31", "1.32", "1.33", "1.34", kubernetes_validate.latest_version())
 BY_OPERATORS = ("keda.sh/", "monitoring.coreos.com/")
@@ -156,7 +157,8 @@ def test_every_object_is_valid_in_every_supported_version(overlays):
         assert {"Namespace", "Deployment", "Job", "NetworkPolicy", "PodDisruptionBudget"} <= set(kinds), name
         assert "Secret" not in kinds, "secrets are referred to, never written"
         for one in objects:
-            assert one["kind"] == "Namespace" or one["metadata"]["namespace"] == "aindusdb", one
+            is_of_cluster = one["kind"] in ("Namespace", "ClusterRole", "ClusterRoleBinding")
+            assert is_of_cluster or one["metadata"]["namespace"] == "aindusdb", one
             distinct[json.dumps(one, sort_keys=True)] = one
     checked = [one for one in distinct.values() if not one["apiVersion"].startswith(BY_OPERATORS)]
     assert len(checked) >= 20
@@ -175,7 +177,10 @@ def test_pods_are_restricted_and_run_what_the_image_has(objects):
     found = {name: spec for name, spec, _ in pods(objects)}
     assert set(found) == {"web", "worker", "beat", "prepare"}
     for name, spec in found.items():
-        assert spec["serviceAccountName"] in accounts and spec["automountServiceAccountToken"] is False
+        assert spec["serviceAccountName"] in accounts
+        # The identity is mounted only where it has rights that are needed.
+        is_bound = name in ("web", "worker") and "AINDUS_IN_CLUSTER_ACCESS" in given
+        assert spec["automountServiceAccountToken"] is is_bound
         assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] == 1000
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert spec["containers"][0]["args"][0] == name
@@ -198,6 +203,35 @@ def test_pods_are_restricted_and_run_what_the_image_has(objects):
                 assert container[probe]["httpGet"]["port"] in ports
     web = found["web"]["containers"][0]["readinessProbe"]["httpGet"]
     assert web["httpHeaders"][0]["value"] in given["AINDUS_ALLOWED_HOSTS"].split(",")
+
+
+def test_the_rights_in_the_own_cluster_are_those_that_targets_need(overlays):
+    role = next(one for one in overlays["own-cluster"] if one["kind"] == "ClusterRole")
+    granted = {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    asked = {
+        (group, f"{resource}/{subresource}" if subresource else resource, verb)
+        for group, resource, subresource, verb, _ in preflight.needed(kinds.applied())
+    }
+    # And what preflight, capacity and figures read.
+    read = {
+        ("", "nodes"),
+        ("", "resourcequotas"),
+        ("storage.k8s.io", "storageclasses"),
+        ("metrics.k8s.io", "pods"),
+    }
+    asked |= {(group, resource, "list") for group, resource in read}
+    assert asked <= granted
+    # Nothing can be changed that is not asked for.
+    assert {one for one in granted - asked if one[2] not in ("get", "list")} == set()
+    bound = next(one for one in overlays["own-cluster"] if one["kind"] == "ClusterRoleBinding")
+    assert bound["roleRef"]["name"] == role["metadata"]["name"]
+    assert {subject["name"] for subject in bound["subjects"]} == {"web", "worker"}
 
 
 def test_what_selects_pods_selects_some(objects):

@@ -62,6 +62,12 @@ _BY_KEY = {(kind.api_version, kind.name): kind for kind in _ALL}
 _BY_NAME = {kind.name: kind for kind in _ALL if kind.name != "Gateway"}
 
 
+def applied() -> tuple[Kind, ...]:
+    """The kinds that a target may consist of."""
+    read = ("Pod", "Event", "Node", "ReplicaSet", "ResourceQuota", "StorageClass", "SelfSubjectAccessReview")
+    return tuple(kind for kind in _ALL if kind.name not in read)
+
+
 def kind_named(name: str) -> Kind:
     """A kind whose name is unique here; KeyError otherwise."""
     return _BY_NAME[name]
