@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import aiohttp
@@ -32,7 +33,10 @@ def fetch_all(
     The deadline counts from the request's own turn to the last byte of its body, so that a server that
     drips cannot hold the others up.
     """
-    return asyncio.run(_fetch_all(ways, path, timeout_seconds, most_bytes))
+    # In a thread of its own: whoever calls may stand in a loop.
+    with ThreadPoolExecutor(1) as thread:
+        found = thread.submit(lambda: asyncio.run(_fetch_all(ways, path, timeout_seconds, most_bytes)))
+        return found.result()
 
 
 async def _fetch_all(ways: Mapping, path, timeout_seconds: float, most_bytes: int) -> dict:

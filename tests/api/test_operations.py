@@ -42,7 +42,12 @@ def test_lists_filter(viewer, world):
     def count(query):
         return len(viewer.get(f"operations?{query}").json()["items"])
 
-    assert count("status=queued,running&kind=sample.api") == count("kind=sample.api") == count("subject=thing:1") == 1
+    assert (
+        count("status=queued,running&kind=sample.api")
+        == count("kind=sample.api")
+        == count("subject=thing:1")
+        == 1
+    )
     assert count("status=failed") == count("kind=x") == 0
 
 

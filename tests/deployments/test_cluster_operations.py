@@ -239,7 +239,7 @@ def test_what_is_cancelled_is_taken_back(make, run, cluster):
         assert cluster.object("Namespace", target.spec["namespace"]) is None
         target.refresh_from_db()
         # What people gave is kept for the next try; what was made is gone.
-    assert (target.status, set(target.secrets)) == (TargetStatus.PENDING, {"database_url"})
+        assert (target.status, set(target.secrets)) == (TargetStatus.PENDING, {"database_url"})
 
         cluster.pods.forget(is_new)
         target, operation = make("five")

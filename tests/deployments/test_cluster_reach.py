@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -55,7 +56,9 @@ def through_gateway(token: str, calls: list[tuple]) -> list:
         finally:
             await gateway.shutdown()
 
-    return asyncio.run(send())
+    # The browser's driver may have left this thread in a loop.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(send())).result()
 
 
 @pytest.mark.parametrize("certificate", [False, True], ids=["token", "certificate"])

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import subprocess
 import zipfile
 from itertools import chain
@@ -20,6 +19,7 @@ from deployments.providers.base import provider_for
 from deployments.runtimes.kubernetes.manifests import whole
 from deployments.workloads import rendered_objects, workload_of
 from tests.api.conftest import Api, assert_problem
+from tests.kubernetes.kustomize import need_kustomize
 from tests.kubernetes.shapes import EVERYTHING, SECRETS
 
 pytestmark = pytest.mark.django_db
@@ -78,8 +78,7 @@ def key(document: dict) -> tuple:
 
 
 def built(folder) -> list[dict]:
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed, which builds the kustomization")
+    need_kustomize()
     made = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=True)
     assert made.stderr == ""
     return sorted(yaml.safe_load_all(made.stdout), key=key)

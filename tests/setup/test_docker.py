@@ -17,6 +17,7 @@ from django.db import connection
 from controlplane.models import Project
 from controlplane.settings import env
 from deployments.runtimes.kubernetes import kinds, preflight
+from tests.kubernetes.kustomize import need_kustomize
 from worker.services import operation_submit
 
 DOCKER = settings.BASE_DIR / "docker"
@@ -119,8 +120,7 @@ def test_the_secrets_of_compose_are_made_once(tmp_path):
 @pytest.fixture(scope="module")
 def overlays():
     """{overlay: everything that it applies}."""
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed, which builds the kustomization")
+    need_kustomize()
     found = {}
     for name in OVERLAYS:
         made = subprocess.run(

@@ -1,5 +1,6 @@
 """Pods of the simulated cluster: how they fare by script, and as real processes."""
 
+import contextlib
 import socket
 import ssl
 import sys
@@ -226,17 +227,25 @@ def test_a_container_may_be_a_real_process(cluster, api):
 
 
 def test_nothing_is_left_of_a_cluster_that_ended():
-    def held():
-        return {thread.name for thread in threading.enumerate()}, set(
-            psutil.Process().children(recursive=True)
-        )
+    def threads():
+        return sum(thread.name.startswith("kubernetes-") for thread in threading.enumerate())
 
-    before = held()
+    def sleepers():
+        found = []
+        for one in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "sleep 61" in " ".join(one.cmdline()):
+                    found.append(one)
+        return found
+
+    # Servers of the run come and go beside it; these are its own.
+    before = threads()
     with Cluster() as cluster:
-        cluster.pods.behave("*", process(command=lambda *_: ["/bin/sh", "-c", "sleep 60 & sleep 60"]))
+        cluster.pods.behave("*", process(command=lambda *_: ["/bin/sh", "-c", "sleep 61 & sleep 61"]))
         cluster.create(deployment("left", "good/left:1", replicas=2))
-        cluster.wait(lambda: len(psutil.Process().children(recursive=True)) >= len(before[1]) + 4)
+        cluster.wait(lambda: len(sleepers()) >= 4)
+        assert threads() > before
         port = int(cluster.server.rpartition(":")[2])
-    assert held() == before
+    assert (threads(), sleepers()) == (before, [])
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0

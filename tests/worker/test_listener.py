@@ -1,6 +1,7 @@
 """Readers hear of committed events over one shared connection, and again after it broke."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connection
@@ -65,7 +66,9 @@ def test_a_broken_connection_wakes_readers_and_comes_back():
 
 
 def run(scenario):
-    asyncio.run(scenario())
+    # The browser's driver may have left this thread in a loop.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(scenario())).result()
 
 
 def closing(function):
