@@ -2,8 +2,8 @@
 
 Ratios are taken in alternation in one run, with recall beside them, and each target says whether it is met
 or by how much not. --quick ends within two minutes, once the rivals are installed. The full run takes about
-an hour and keeps what it printed as a dated file under bench/results. PostgreSQL is one of the bench's own,
-started as the product starts it, unless DATABASE_URL names a server it may create databases in.
+twenty minutes and keeps what it printed as a dated file under bench/results. PostgreSQL is one of the bench's
+own, started as the product starts it, unless DATABASE_URL names a server it may create databases in.
 """
 
 import argparse
