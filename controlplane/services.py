@@ -4,13 +4,13 @@ import hashlib
 import secrets
 from datetime import datetime
 
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from controlplane import actors, audit
 from controlplane.errors import ConflictError, InvalidError
 from controlplane.models import ApiKey, Project
+from controlplane.validation import clean
 
 KEY_PREFIX = "ak_"
 KEY_BYTES = 32
@@ -38,15 +38,7 @@ def api_key_create(
         created_by=created_by,
         expires_at=expires_at,
     )
-    try:
-        key.full_clean(validate_unique=False, validate_constraints=False)
-    except ValidationError as error:
-        raise InvalidError(
-            errors=[
-                {"field": field, "code": "invalid", "message": " ".join(messages)}
-                for field, messages in error.message_dict.items()
-            ]
-        ) from None
+    clean(key)
     try:
         with transaction.atomic():
             key.save(force_insert=True)

@@ -12,6 +12,7 @@ from django.utils import timezone
 from controlplane import audit
 from controlplane.errors import ConflictError, InvalidError
 from controlplane.selectors import by_id_or_name
+from controlplane.validation import clean
 from costs.models_planning import AlertChannel, ChannelKind
 from worker.models import Operation
 from worker.services import operation_submit
@@ -54,17 +55,7 @@ def alert_channel_create(
         channel.secrets = {"url": _checked_url(url)}
         if kind == ChannelKind.WEBHOOK:
             channel.secrets["signing_key"] = f"whsec_{secrets.token_urlsafe(32)}"
-    try:
-        channel.full_clean(
-            exclude=["recipients", "secrets"], validate_unique=False, validate_constraints=False
-        )
-    except ValidationError as error:
-        raise InvalidError(
-            errors=[
-                {"field": field, "code": "invalid", "message": " ".join(messages)}
-                for field, messages in error.message_dict.items()
-            ]
-        ) from None
+    clean(channel, exclude=["recipients", "secrets"])
     try:
         with transaction.atomic():
             channel.save(force_insert=True)

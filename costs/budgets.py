@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import JSONField, QuerySet
 from django.utils import timezone
@@ -13,6 +12,7 @@ from django.utils import timezone
 from controlplane import audit
 from controlplane.errors import ConflictError, InvalidError
 from controlplane.selectors import by_id_or_name
+from controlplane.validation import clean
 from costs.models_planning import AlertChannel, Budget, BudgetAlert
 from costs.spend import Spend, has_records, spend
 from worker.services import operation_submit
@@ -136,15 +136,7 @@ def _apply(budget: Budget, values: dict) -> list[AlertChannel] | None:
     if budget.amount is None or not budget.amount > 0:
         raise InvalidError("The amount is more than 0.", field="amount")
     json_fields = {field.name for field in budget._meta.fields if isinstance(field, JSONField)}
-    try:
-        budget.full_clean(exclude=json_fields, validate_unique=False, validate_constraints=False)
-    except ValidationError as error:
-        raise InvalidError(
-            errors=[
-                {"field": field, "code": "invalid", "message": " ".join(messages)}
-                for field, messages in error.message_dict.items()
-            ]
-        ) from None
+    clean(budget, exclude=json_fields)
     return channels
 
 

@@ -3,13 +3,13 @@
 from datetime import date
 from decimal import Decimal
 
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
 from controlplane import audit
 from controlplane.errors import ConflictError, InvalidError
 from controlplane.selectors import by_id
+from controlplane.validation import clean
 from costs.models import ExchangeRate
 
 
@@ -39,15 +39,7 @@ def exchange_rate_create(
         raise InvalidError("A rate is between two currencies.", field="to_currency")
     if not rate > 0:
         raise InvalidError("A rate is more than 0.", field="rate")
-    try:
-        made.full_clean(validate_unique=False, validate_constraints=False)
-    except ValidationError as error:
-        raise InvalidError(
-            errors=[
-                {"field": field, "code": "invalid", "message": " ".join(messages)}
-                for field, messages in error.message_dict.items()
-            ]
-        ) from None
+    clean(made)
     try:
         with transaction.atomic():
             made.save(force_insert=True)

@@ -7,12 +7,12 @@ from collections.abc import Container
 from contextlib import contextmanager
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import JSONField, Max
 
 from controlplane import audit
 from controlplane.errors import ConflictError, InvalidError, PreconditionFailedError, UnavailableError
+from controlplane.validation import clean
 from deployments import specs
 from deployments.accounts import account_for
 from deployments.errors import ProviderError, Transient
@@ -48,21 +48,9 @@ def canonical_digest(value) -> str:
 
 
 def _clean(instance, *, prefix: str = "") -> None:
-    """full_clean() whose failure is our own error, with the field's name.
-
-    JSON fields are validated by their schemas; Django would call an empty object blank.
-    """
+    """`clean`, but JSON fields are left to their schemas: Django would call an empty object blank."""
     by_schema = {field.name for field in instance._meta.fields if isinstance(field, JSONField)}
-    try:
-        instance.full_clean(exclude=by_schema, validate_constraints=False)
-    except ValidationError as error:
-        raise InvalidError(
-            "Some values are not valid.",
-            errors=[
-                {"field": f"{prefix}{field}", "code": "invalid", "message": " ".join(messages)}
-                for field, messages in error.message_dict.items()
-            ],
-        ) from None
+    clean(instance, exclude=by_schema, prefix=prefix, validate_unique=True)
 
 
 @contextmanager

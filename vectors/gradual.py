@@ -89,11 +89,10 @@ class Receiver:
 
     def _take(self, piece: bytes) -> None:
         points = _points.decode(b"[%b]" % piece)
-        pack, dimension = vectors.packer(self.dimension).pack, self.dimension
         for point in points:
             values = point.vector
-            if values is not None and len(values) == dimension:
+            if values is not None and len(values) == self.dimension:
                 # Others are judged with the batch.
                 with contextlib.suppress(OverflowError, struct.error):
-                    point.vector = pack(dimension, 0, *values)
+                    point.vector = vectors.packed(values, self.dimension)
         self.points += points
